@@ -1,1 +1,42 @@
-//! (room to be filled)
+//! Roles, fleets and the plan they resolve to.
+//!
+//! Everything here is a pure function of its arguments: [`parse`](fleet_file::parse) turns text into values that remember
+//! where they stood, [`validate`] turns those into values that cannot be wrong, [`resolve`](resolve::resolve) turns them
+//! into a [`Plan`](plan::Plan) that leaves no choice to the stages after it. No file, clock or environment variable is read.
+//!
+//! The node's agent uses [`ids`], [`manifest`] and [`facts`] alone (without the `build` feature).
+
+pub mod facts;
+pub mod ids;
+pub mod manifest;
+
+#[cfg(feature = "build")]
+pub mod archive_names;
+#[cfg(feature = "build")]
+pub mod finding;
+#[cfg(feature = "build")]
+pub mod fleet;
+#[cfg(feature = "build")]
+pub mod fleet_file;
+#[cfg(feature = "build")]
+pub mod lint;
+#[cfg(feature = "build")]
+pub mod lock;
+#[cfg(feature = "build")]
+pub mod network;
+#[cfg(feature = "build")]
+pub mod plan;
+#[cfg(feature = "build")]
+pub mod resolve;
+#[cfg(feature = "build")]
+pub mod role;
+#[cfg(feature = "build")]
+pub mod role_file;
+#[cfg(feature = "build")]
+pub mod schema;
+#[cfg(feature = "build")]
+pub mod source;
+#[cfg(feature = "build")]
+pub mod template;
+#[cfg(feature = "build")]
+pub mod validate;

@@ -1,0 +1,139 @@
+//! The public part of the plan as nodes read it, and what a seed tells a node about itself.
+//!
+//! On a node the facts package installs [`FACTS_FILE`] and, below [`NODES_DIR`], one directory a node with its
+//! [`NodeFacts`] as `node.json` and the files rendered for it below `files/`. The identity comes with the seed, or from
+//! `rolesmith enroll`, and never in a package.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{HealthCheck, Opening};
+
+/// Where the facts package puts the fleet's facts.
+pub const FACTS_FILE: &str = "/usr/lib/rolesmith/facts/facts.json";
+/// Where the fleet's CA certificate stands on a node (PEM).
+pub const CA_FILE: &str = "/usr/lib/rolesmith/facts/ca.pem";
+/// Below it, one directory a node.
+pub const NODES_DIR: &str = "/usr/lib/rolesmith/facts/nodes";
+/// Who this machine is; made by the seed or by `enroll`. Not secret.
+pub const IDENTITY_FILE: &str = "/etc/rolesmith/node.json";
+/// The node's private key (PEM), readable by root alone.
+pub const KEY_FILE: &str = "/etc/rolesmith/node.key";
+/// Secrets of the fleet that this node received: one file each, readable by root alone.
+pub const SECRETS_DIR: &str = "/etc/rolesmith/secrets";
+
+/// Format of the facts; an agent refuses a newer one than it knows.
+pub const FACTS_FORMAT: u32 = 1;
+
+/// Whether an empty fleet may still form its clusters (rule 7 of the high-availability rules).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Genesis {
+    /// No cluster was formed yet.
+    Open,
+    /// The clusters exist; virgin nodes join them or wait.
+    Closed,
+}
+
+/// A declared member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Host name.
+    pub name: String,
+    /// Private address where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Its roles, with those they require, in the order in which they are applied.
+    pub roles: Vec<String>,
+    /// Which incarnation of that name is the member; older ones are refused.
+    pub incarnation: u64,
+    /// SHA-256 of its certificate (DER), in hexadecimal.
+    pub certificate: String,
+}
+
+/// The fleet, as all nodes know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// [`FACTS_FORMAT`].
+    pub format: u32,
+    /// The fleet's name.
+    pub fleet: String,
+    /// The fleet's domain.
+    pub domain: String,
+    /// Debian code name of its nodes.
+    pub suite: String,
+    /// Grows with every change; a lower one than already seen is refused.
+    pub version: u64,
+    /// Whether clusters may be formed from nothing.
+    pub genesis: Genesis,
+    /// Its members by name.
+    pub members: Vec<Member>,
+    /// Version of each fleet package that nodes should run.
+    pub packages: BTreeMap<String, String>,
+}
+
+/// A file of scope "node". Its bytes stand beside it at `files/<role>/<path>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFile {
+    /// The role that asks for it.
+    pub role: String,
+    /// Path relative to `/var/lib/rolesmith/conf/<role>/`.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// User that owns it.
+    pub user: String,
+    /// Group that owns it.
+    pub group: String,
+    /// Secrets whose placeholders ([`placeholder`]) the agent fills in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+}
+
+/// What facts say about one node alone: `node.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Its name.
+    pub name: String,
+    /// Files rendered for it.
+    pub files: Vec<NodeFile>,
+    /// Health checks by role.
+    pub health: BTreeMap<String, Vec<HealthCheck>>,
+    /// Ports that its roles open.
+    pub openings: Vec<Opening>,
+    /// Its interface in the private network; [`ADDRESS_PLACEHOLDER`] stands for the address found there.
+    pub private_interface: String,
+}
+
+/// How a machine became a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A fresh machine, booted with a seed: it belongs to the fleet as a whole.
+    Seed,
+    /// An existing machine, brought in by `enroll`: a first set of firewall rules has to be confirmed.
+    Enroll,
+}
+
+/// Who a machine is: [`IDENTITY_FILE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The fleet.
+    pub fleet: String,
+    /// Its name in it.
+    pub node: String,
+    /// Counts the machines that had this name; 1 is the first.
+    pub incarnation: u64,
+    /// How it came.
+    pub origin: Origin,
+}
+
+/// The text that stands for a secret in a file of scope "node" until the agent puts the value in its place.
+#[must_use]
+pub fn placeholder(secret: &str) -> String {
+    format!("@@rolesmith-secret:{secret}@@")
+}
+
+/// The text that stands for the node's private address in a file of scope "node" while fleet.toml does not know it.
+pub const ADDRESS_PLACEHOLDER: &str = "@@rolesmith-address@@";

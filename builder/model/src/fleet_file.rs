@@ -1,0 +1,166 @@
+//! fleet.toml as it is written: shapes and spans, nothing checked beyond them.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A fleet: its machines, their roles and policies.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "fleet.toml")]
+pub struct FleetFile {
+    /// What the fleet is called and runs.
+    pub fleet: FleetHead,
+    /// Where its packages are published.
+    pub repository: RepositoryEntry,
+    /// Its networks.
+    pub network: NetworkEntry,
+    /// Its machines, by host name: [nodes.app-1].
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, NodeEntry>")]
+    pub nodes: BTreeMap<Spanned<String>, NodeEntry>,
+    /// PostgreSQL.
+    #[serde(default)]
+    pub database: DatabaseEntry,
+    /// Redis and Sentinel.
+    #[serde(default)]
+    pub redis: RedisEntry,
+    /// The aggregated log.
+    #[serde(default)]
+    pub logs: LogsEntry,
+    /// Values for the settings that roles declare, by role: [settings.worker].
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, serde_json::Value>>")]
+    pub settings: BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, Spanned<toml::Value>>>,
+}
+
+/// [fleet]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FleetHead {
+    /// Begins every package name of the fleet: at most 20 lower-case letters, digits and hyphens.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// The Debian release of all nodes: trixie (the default) or bookworm.
+    #[schemars(with = "Option<crate::ids::Suite>")]
+    pub suite: Option<Spanned<String>>,
+    /// Who answers for the packages: Name <address> (Policy 5.6.2).
+    #[schemars(with = "String")]
+    pub maintainer: Spanned<String>,
+    /// The DNS domain of the fleet's machines, such as example.com.
+    #[schemars(with = "String")]
+    pub domain: Spanned<String>,
+}
+
+/// [repository]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepositoryEntry {
+    /// Where nodes read it: http:// or https://, without user and password.
+    #[schemars(with = "String")]
+    pub url: Spanned<String>,
+    /// What signs it: "file" (the key that `init` made, the default) or "gpg:FINGERPRINT" for a key that the gpg program holds.
+    #[schemars(with = "Option<String>")]
+    pub key: Option<Spanned<String>>,
+    /// Where Debian's own packages come from: "debian" leaves the machine's sources as they are, "mirror" pins them in this repository.
+    #[serde(default)]
+    pub upstream: Upstream,
+    /// Days until the signature of the repository runs out (Valid-Until). Default 30.
+    #[schemars(with = "Option<u32>")]
+    pub valid_days: Option<Spanned<i64>>,
+    /// Generations that a directory keeps after a publish. Default 3.
+    #[schemars(with = "Option<u32>")]
+    pub keep: Option<Spanned<i64>>,
+}
+
+/// Where Debian's own packages come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Upstream {
+    /// The sources that the machine already has.
+    #[default]
+    Debian,
+    /// The fleet's repository alone, filled by `rolesmith mirror`.
+    Mirror,
+}
+
+/// [network]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkEntry {
+    /// The private network that all nodes share: "10.77.0.0/24".
+    #[schemars(with = "String")]
+    pub private: Spanned<String>,
+    /// The interface in it. Default eth1.
+    #[schemars(with = "Option<String>")]
+    pub private_interface: Option<Spanned<String>>,
+    /// The interface towards the internet. Default eth0.
+    #[schemars(with = "Option<String>")]
+    pub public_interface: Option<Spanned<String>>,
+    /// Public keys that may log in as root or the image's default user, in the format of authorized_keys.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub admin_ssh_keys: Vec<Spanned<String>>,
+    /// The private address of the load balancer.
+    #[schemars(with = "Option<String>")]
+    pub load_balancer: Option<Spanned<String>>,
+}
+
+/// [nodes.<name>]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeEntry {
+    /// What the machine does. `base` is always part of it.
+    #[schemars(with = "Vec<String>")]
+    pub roles: Spanned<Vec<Spanned<String>>>,
+    /// Its address in the private network.
+    #[schemars(with = "Option<String>")]
+    pub address: Option<Spanned<String>>,
+    /// Where its sshd listens. Default 22.
+    #[schemars(with = "Option<u16>")]
+    pub ssh_port: Option<Spanned<i64>>,
+    /// Its memory in MiB, from which services take their share. Default 1024.
+    #[schemars(with = "Option<u32>")]
+    pub memory: Option<Spanned<i64>>,
+}
+
+/// [database]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseEntry {
+    /// Where PostgreSQL listens. Default 5432.
+    #[schemars(with = "Option<u16>")]
+    pub port: Option<Spanned<i64>>,
+    /// Where pgbouncer listens, on loopback. Default 6432.
+    #[schemars(with = "Option<u16>")]
+    pub pooler_port: Option<Spanned<i64>>,
+}
+
+/// [redis]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedisEntry {
+    /// Where Redis listens. Default 6380, so that Debian's own instance on 6379 is left alone.
+    #[schemars(with = "Option<u16>")]
+    pub port: Option<Spanned<i64>>,
+    /// Where Sentinel listens. Default 26380.
+    #[schemars(with = "Option<u16>")]
+    pub sentinel_port: Option<Spanned<i64>>,
+    /// Most memory for data, in MiB. Default 96.
+    #[schemars(with = "Option<u32>")]
+    pub max_memory: Option<Spanned<i64>>,
+}
+
+/// [logs]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogsEntry {
+    /// Where log servers listen for RELP. Default 2514.
+    #[schemars(with = "Option<u16>")]
+    pub port: Option<Spanned<i64>>,
+    /// Days that log servers keep the aggregate. Default 30.
+    #[schemars(with = "Option<u32>")]
+    pub retention_days: Option<Spanned<i64>>,
+}

@@ -1,0 +1,403 @@
+//! role.toml as it is written: shapes and spans, nothing checked beyond them.
+//!
+//! The JSON Schema that editors use comes from these types, so their comments are what a person sees while typing.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+pub use toml::Spanned;
+
+use crate::manifest::{OnChange, OpenTo, Protocol, Start};
+
+/// A role: what a machine does, and everything Debian needs to know to do it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "role.toml")]
+pub struct RoleFile {
+    /// What the role is.
+    pub role: Head,
+    /// Debian packages it needs on every suite.
+    #[serde(default)]
+    pub dependencies: Dependencies,
+    /// What differs between Debian releases, by code name: [suites.trixie], [suites.bookworm].
+    #[serde(default)]
+    pub suites: BTreeMap<String, SuiteFacts>,
+    /// Values that a fleet may set under [settings.<role>], with their defaults. Templates read them as `settings.NAME`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub settings: BTreeMap<String, Spanned<toml::Value>>,
+    /// Files that the package ships, or that each node gets rendered for itself.
+    #[serde(default)]
+    pub files: Vec<FileEntry>,
+    /// Symbolic links that the package ships.
+    #[serde(default)]
+    pub links: Vec<LinkEntry>,
+    /// Own systemd units.
+    #[serde(default)]
+    pub units: Vec<UnitEntry>,
+    /// Drop-ins for units that belong to Debian's packages.
+    #[serde(default)]
+    pub drop_ins: Vec<DropInEntry>,
+    /// Users and groups, as lines of sysusers.d(5).
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub sysusers: Vec<Spanned<String>>,
+    /// Directories and files made at boot, as lines of tmpfiles.d(5).
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub tmpfiles: Vec<Spanned<String>>,
+    /// Ports that others may reach.
+    #[serde(default)]
+    pub firewall: Vec<FirewallEntry>,
+    /// fail2ban jails.
+    #[serde(default)]
+    pub jails: Vec<JailEntry>,
+    /// Kernel parameters, as sysctl.d(5) writes them: "vm.swappiness" = 10.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub sysctl: BTreeMap<String, Spanned<toml::Value>>,
+    /// Log files that logrotate(8) keeps small.
+    #[serde(default)]
+    pub logs: Vec<LogEntry>,
+    /// How the agent sees that the role works.
+    #[serde(default)]
+    pub health: Vec<HealthEntry>,
+    /// The cluster that the role joins.
+    #[serde(default)]
+    pub cluster: Option<ClusterEntry>,
+    /// Secrets of the fleet that nodes with this role receive.
+    #[serde(default)]
+    pub secrets: Vec<SecretEntry>,
+    /// Shell fragments for the package's maintainer scripts.
+    #[serde(default)]
+    pub scripts: ScriptEntries,
+    /// lintian tags that do not apply, each with its reason.
+    #[serde(default)]
+    pub lintian: Vec<LintianEntry>,
+}
+
+/// [role]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// One line without a full stop, under 80 characters (Policy 3.4.1).
+    #[schemars(with = "String")]
+    pub summary: Spanned<String>,
+    /// Some sentences for the package's description (Policy 3.4.2).
+    #[schemars(with = "String")]
+    pub description: Spanned<String>,
+    /// Roles that every node with this role has too.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub requires: Vec<Spanned<String>>,
+    /// Take everything of that role and add to it. A role may extend the built-in one of its own name.
+    #[schemars(with = "Option<String>")]
+    pub extends: Option<Spanned<String>>,
+    /// Replace the built-in role of the same name.
+    #[serde(default)]
+    pub replaces_builtin: bool,
+}
+
+/// [dependencies], in the syntax of Debian control files (Policy 7.1).
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dependencies {
+    /// Has to be configured first. Templates may stand here: "postgresql-{{ suite.postgresql }}".
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub depends: Vec<Spanned<String>>,
+    /// Usually wanted beside it. Nodes install without recommended packages.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub recommends: Vec<Spanned<String>>,
+    /// Cannot be there at the same time.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub conflicts: Vec<Spanned<String>>,
+}
+
+/// [suites.<codename>]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteFacts {
+    /// Debian packages needed on this suite only.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub depends: Vec<Spanned<String>>,
+    /// Values that templates read as `suite.NAME`, such as the major version of PostgreSQL.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub facts: BTreeMap<String, Spanned<String>>,
+}
+
+/// Who gets a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// In the role's package, the same on every node.
+    #[default]
+    Package,
+    /// Rendered for each node when the fleet is built, shipped in the facts package, installed by the agent below
+    /// /var/lib/rolesmith/conf/<role>/ once the node is enrolled. May name secrets.
+    Node,
+}
+
+/// [[files]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// A file of the role's directory, shipped as it is.
+    #[schemars(with = "Option<String>")]
+    pub source: Option<Spanned<String>>,
+    /// A template of the role's directory.
+    #[schemars(with = "Option<String>")]
+    pub template: Option<Spanned<String>>,
+    /// Where it goes: absolute, or relative to /var/lib/rolesmith/conf/<role>/ with scope "node". May hold template variables.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+    /// Permissions in octal. Default "0644", or "0755" where the source is executable.
+    #[schemars(with = "Option<String>")]
+    pub mode: Option<Spanned<String>>,
+    /// Owner as user:group; only with scope "node" (packages ship root:root, use tmpfiles for others).
+    #[schemars(with = "Option<String>")]
+    pub owner: Option<Spanned<String>>,
+    /// Whether dpkg asks before it overwrites a local change. Default: true below /etc.
+    pub conffile: Option<bool>,
+    /// Who gets it.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+/// [[links]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkEntry {
+    /// Where the link stands.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+    /// What it points to.
+    #[schemars(with = "String")]
+    pub target: Spanned<String>,
+}
+
+/// [[units]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnitEntry {
+    /// A unit of the role's directory, shipped as it is; its file name is the unit's name.
+    #[schemars(with = "Option<String>")]
+    pub source: Option<Spanned<String>>,
+    /// A template of the role's directory; its file name is the unit's name.
+    #[schemars(with = "Option<String>")]
+    pub template: Option<Spanned<String>>,
+    /// Whether it starts at boot.
+    #[serde(default = "yes")]
+    pub enable: bool,
+    /// When it starts first.
+    #[serde(default)]
+    pub start: Start,
+    /// What happens to it when its package or the node's files of this role change.
+    #[serde(default)]
+    pub on_change: OnChange,
+}
+
+/// [[drop_ins]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DropInEntry {
+    /// The unit that it adds to, such as nginx.service.
+    #[schemars(with = "String")]
+    pub unit: Spanned<String>,
+    /// A file of the role's directory.
+    #[schemars(with = "Option<String>")]
+    pub source: Option<Spanned<String>>,
+    /// A template of the role's directory.
+    #[schemars(with = "Option<String>")]
+    pub template: Option<Spanned<String>>,
+    /// When that unit is started by the agent.
+    #[serde(default)]
+    pub start: Start,
+    /// What happens to that unit on a change.
+    #[serde(default)]
+    pub on_change: OnChange,
+}
+
+/// A port by its number or by a template that gives one.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PortValue {
+    /// 1 to 65535.
+    Number(i64),
+    /// Such as "{{ redis.port }}".
+    Template(String),
+}
+
+/// [[firewall]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FirewallEntry {
+    /// What listens there, for the plan and the rule's comment.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// The port.
+    #[schemars(with = "PortValue")]
+    pub port: Spanned<PortValue>,
+    /// The protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Who may reach it.
+    pub from: OpenTo,
+}
+
+/// [[jails]]: a fail2ban jail.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JailEntry {
+    /// The jail's name.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// A filter of Debian's fail2ban, or one that the role's files put into /etc/fail2ban/filter.d.
+    #[schemars(with = "String")]
+    pub filter: Spanned<String>,
+    /// Matches within find_time that lead to a ban.
+    #[serde(default = "five")]
+    pub max_retry: u32,
+    /// In the syntax of fail2ban: 10m, 1h.
+    #[serde(default = "ten_minutes")]
+    pub find_time: String,
+    /// In the syntax of fail2ban: 1h, 1d.
+    #[serde(default = "one_day")]
+    pub ban_time: String,
+    /// Log files that it reads; without, it reads the journal with `journal_match`.
+    #[serde(default)]
+    pub log_path: Vec<String>,
+    /// As journalctl takes it, such as "_SYSTEMD_UNIT=ssh.service".
+    pub journal_match: Option<String>,
+    /// Ports that a ban closes.
+    pub port: String,
+}
+
+/// [[logs]]: a file that logrotate(8) rotates.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogEntry {
+    /// The file, or a pattern of files.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+    /// How often.
+    #[serde(default)]
+    pub rotate: Rotate,
+    /// How many old ones are kept. May be a template: "{{ logs.retention_days }}".
+    #[schemars(with = "PortValue")]
+    pub keep: Spanned<PortValue>,
+    /// Rotated early at that size, in logrotate's syntax: 100M.
+    pub max_size: Option<String>,
+    /// Who owns a file made after the rotation, as "mode user group" (logrotate's create).
+    pub create: Option<String>,
+    /// Who logrotate acts as where the directory is not root's, as "user group" (logrotate's su).
+    pub su: Option<String>,
+    /// A unit that gets SIGHUP after the rotation, so that it opens its log anew.
+    pub signal: Option<String>,
+}
+
+/// How often a log is rotated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Rotate {
+    /// Once a day.
+    #[default]
+    Daily,
+    /// Once a week.
+    Weekly,
+    /// Once a month.
+    Monthly,
+}
+
+/// [[health]]: exactly one of unit, tcp, http, command.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthEntry {
+    /// What is looked at, for `rolesmith-agent status`.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// A unit that has to be active.
+    pub unit: Option<String>,
+    /// An address that has to accept connections: "127.0.0.1:6432". May hold template variables.
+    pub tcp: Option<String>,
+    /// A plain-HTTP URL on this machine that has to answer below 400: "http://127.0.0.1:80/health". May hold template variables.
+    pub http: Option<String>,
+    /// A program that has to exit with 0 within five seconds, run as the unprivileged user of the agent.
+    pub command: Option<Vec<String>>,
+}
+
+/// [cluster]: exactly one of kind, join.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterEntry {
+    /// A kind of cluster that the agent knows: postgresql, redis, rsyslog.
+    #[schemars(with = "Option<String>")]
+    pub kind: Option<Spanned<String>>,
+    /// A program of the role that makes this node a member: idempotent, run as root before the role's units start, again
+    /// after each change; exit 0 done, 75 (EX_TEMPFAIL) not yet, anything else an error that status shows.
+    #[schemars(with = "Option<String>")]
+    pub join: Option<Spanned<String>>,
+}
+
+/// [[secrets]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretEntry {
+    /// Its name; templates with scope "node" read it as `secret.NAME` with hyphens as underscores.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// What it is for.
+    pub description: String,
+    /// Made at random by `init` (and by `build` where a new role asks for it); otherwise the operator sets it.
+    #[serde(default = "yes")]
+    pub generate: bool,
+}
+
+/// [scripts]: files of the role's directory with shell code, put into the maintainer scripts at their proper place.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptEntries {
+    /// Before unpacking (install, upgrade).
+    #[schemars(with = "Option<String>")]
+    pub preinst: Option<Spanned<String>>,
+    /// After configuring (configure).
+    #[schemars(with = "Option<String>")]
+    pub postinst: Option<Spanned<String>>,
+    /// Before removal (remove, upgrade).
+    #[schemars(with = "Option<String>")]
+    pub prerm: Option<Spanned<String>>,
+    /// After purge; may rely on essential packages alone.
+    #[schemars(with = "Option<String>")]
+    pub purge: Option<Spanned<String>>,
+}
+
+/// [[lintian]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LintianEntry {
+    /// The tag.
+    pub tag: String,
+    /// Its context, with * as wildcard.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// Why it does not apply.
+    pub reason: String,
+}
+
+const fn yes() -> bool {
+    true
+}
+const fn five() -> u32 {
+    5
+}
+fn ten_minutes() -> String {
+    "10m".into()
+}
+fn one_day() -> String {
+    "1d".into()
+}
