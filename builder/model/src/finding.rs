@@ -156,12 +156,18 @@ impl Findings {
     #[must_use]
     pub fn into_sorted(mut self) -> Vec<Finding> {
         self.0.sort_by(|a, b| {
-            (a.place.source, a.place.span.start, std::cmp::Reverse(a.severity), a.code).cmp(&(
-                b.place.source,
-                b.place.span.start,
-                std::cmp::Reverse(b.severity),
-                b.code,
-            ))
+            (
+                a.place.source,
+                a.place.span.start,
+                std::cmp::Reverse(a.severity),
+                a.code,
+            )
+                .cmp(&(
+                    b.place.source,
+                    b.place.span.start,
+                    std::cmp::Reverse(b.severity),
+                    b.code,
+                ))
         });
         self.0
     }

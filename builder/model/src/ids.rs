@@ -131,7 +131,9 @@ name_type!(
 );
 
 /// A Debian release that nodes run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
 #[cfg_attr(feature = "build", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Suite {
@@ -184,9 +186,15 @@ mod tests {
         assert_eq!(RoleName::new(""), Err(NameError::Empty));
         assert_eq!(RoleName::new("Acme"), Err(NameError::BadStart('A')));
         assert_eq!(RoleName::new("1a"), Err(NameError::BadStart('1')));
-        assert_eq!(RoleName::new("a_b"), Err(NameError::BadCharacter('_', "hyphens")));
+        assert_eq!(
+            RoleName::new("a_b"),
+            Err(NameError::BadCharacter('_', "hyphens"))
+        );
         assert_eq!(RoleName::new("a-"), Err(NameError::TrailingHyphen));
-        assert!(matches!(FleetName::new("a".repeat(21)), Err(NameError::TooLong { len: 21, max: 20 })));
+        assert!(matches!(
+            FleetName::new("a".repeat(21)),
+            Err(NameError::TooLong { len: 21, max: 20 })
+        ));
         assert!(PackageName::new("libstdc++6").is_ok());
     }
 }

@@ -23,7 +23,11 @@ impl Ipv4Network {
     }
 
     const fn mask(prefix: u8) -> u32 {
-        if prefix == 0 { 0 } else { u32::MAX << (32 - prefix) }
+        if prefix == 0 {
+            0
+        } else {
+            u32::MAX << (32 - prefix)
+        }
     }
 
     /// Whether a host can have that address: inside, and neither the network's nor the broadcast address.
@@ -59,7 +63,9 @@ impl FromStr for Ipv4Network {
             .ok_or_else(|| format!("{prefix:?} is not a prefix length from 0 to 32"))?;
         let net = Ipv4Addr::from(u32::from(address) & Self::mask(prefix));
         if net != address {
-            return Err(format!("{address} has bits set behind the prefix; the network is {net}/{prefix}"));
+            return Err(format!(
+                "{address} has bits set behind the prefix; the network is {net}/{prefix}"
+            ));
         }
         Ok(Self { address, prefix })
     }

@@ -39,6 +39,11 @@ pub struct RoleFile {
     /// Drop-ins for units that belong to Debian's packages.
     #[serde(default)]
     pub drop_ins: Vec<DropInEntry>,
+    /// Units of Debian's packages that a fresh node masks, because the role runs its own instance instead. An existing
+    /// machine keeps them as they are.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub masked_units: Vec<Spanned<String>>,
     /// Users and groups, as lines of sysusers.d(5).
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

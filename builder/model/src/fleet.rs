@@ -1,0 +1,150 @@
+//! A fleet that was checked.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use serde::Serialize;
+
+use crate::{
+    fleet_file::Upstream,
+    ids::{FleetName, NodeName, RoleName, Suite},
+    network::Ipv4Network,
+    source::SourceId,
+};
+
+/// What signs the repository and its packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SigningKey {
+    /// The key file in the fleet's secrets directory.
+    File,
+    /// A key that the gpg program holds, by its fingerprint.
+    Gpg(String),
+}
+
+/// A checked fleet.toml.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    /// Where it was read from.
+    pub source: SourceId,
+    /// Its name.
+    pub name: FleetName,
+    /// The Debian release of its nodes.
+    pub suite: Suite,
+    /// Name and address of who answers for it.
+    pub maintainer: String,
+    /// DNS domain of its machines.
+    pub domain: String,
+    /// Its repository.
+    pub repository: Repository,
+    /// Its networks.
+    pub network: Network,
+    /// Its machines, by name.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Values that templates read as `database`, `redis` and `logs`.
+    pub services: Services,
+    /// Values for roles' settings, with the place where each was set.
+    pub settings: BTreeMap<String, BTreeMap<String, SettingValue>>,
+}
+
+/// A value that fleet.toml gives to a role's setting.
+#[derive(Debug, Clone)]
+pub struct SettingValue {
+    /// The value.
+    pub value: toml::Value,
+    /// Where it stands in fleet.toml.
+    pub span: std::ops::Range<usize>,
+}
+
+/// Where packages are published.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// As nodes reach it, without a slash at its end.
+    pub url: String,
+    /// What signs it.
+    pub key: SigningKey,
+    /// Where Debian's packages come from.
+    pub upstream: Upstream,
+    /// Days until Valid-Until.
+    pub valid_days: u32,
+    /// Generations kept.
+    pub keep: u32,
+}
+
+/// The fleet's networks.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// The private network.
+    pub private: Ipv4Network,
+    /// Interface in it.
+    pub private_interface: String,
+    /// Interface to the internet.
+    pub public_interface: String,
+    /// Lines of authorized_keys.
+    pub admin_ssh_keys: Vec<String>,
+    /// Private address of the load balancer.
+    pub load_balancer: Option<Ipv4Addr>,
+}
+
+/// A machine.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// Where its table stands in fleet.toml.
+    pub span: std::ops::Range<usize>,
+    /// Roles as written, each with its place.
+    pub roles: Vec<(RoleName, std::ops::Range<usize>)>,
+    /// Private address where known.
+    pub address: Option<Ipv4Addr>,
+    /// Port of its sshd.
+    pub ssh_port: u16,
+    /// Memory in MiB.
+    pub memory: u32,
+}
+
+/// Values of the built-in services that all templates may read.
+#[derive(Debug, Clone, Serialize)]
+pub struct Services {
+    /// PostgreSQL and pgbouncer.
+    pub database: Database,
+    /// Redis and Sentinel.
+    pub redis: Redis,
+    /// The aggregated log.
+    pub logs: Logs,
+}
+
+/// Values of `database`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Database {
+    /// Port of PostgreSQL.
+    pub port: u16,
+    /// Port of pgbouncer.
+    pub pooler_port: u16,
+}
+
+/// Values of `redis`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Redis {
+    /// Port of Redis.
+    pub port: u16,
+    /// Port of Sentinel.
+    pub sentinel_port: u16,
+    /// Memory for data in MiB.
+    pub max_memory: u32,
+}
+
+/// Values of `logs`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Logs {
+    /// Port of the log servers.
+    pub port: u16,
+    /// Days that the aggregate is kept.
+    pub retention_days: u32,
+}
+
+impl Fleet {
+    /// The package that carries a role of this fleet.
+    #[must_use]
+    pub fn package_of(&self, role: &RoleName) -> String {
+        format!("{}-{role}", self.name)
+    }
+}

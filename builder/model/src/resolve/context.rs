@@ -1,0 +1,121 @@
+//! The variables that templates may read.
+
+use serde_json::{Map, Value, json};
+use tera::Context;
+
+use crate::{
+    facts::{ADDRESS_PLACEHOLDER, CA_FILE, KEY_FILE, NODES_DIR, placeholder},
+    fleet::{Fleet, Node},
+    fleet_file::Upstream,
+    ids::RoleName,
+    manifest::CONF_DIR,
+    role::Role,
+};
+
+/// Variables of scope "package" for a role.
+#[must_use]
+pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
+    let mut context = Context::new();
+    context.insert(
+        "fleet",
+        &json!({
+            "name": fleet.name.as_str(),
+            "suite": fleet.suite.codename(),
+            "domain": fleet.domain,
+            "maintainer": fleet.maintainer,
+        }),
+    );
+    context.insert(
+        "network",
+        &json!({
+            "private": fleet.network.private.to_string(),
+            "private_interface": fleet.network.private_interface,
+            "public_interface": fleet.network.public_interface,
+            "load_balancer": fleet.network.load_balancer.map(|a| a.to_string()),
+        }),
+    );
+    let upstream = match fleet.repository.upstream {
+        Upstream::Debian => "debian",
+        Upstream::Mirror => "mirror",
+    };
+    context.insert(
+        "repository",
+        &json!({ "url": fleet.repository.url, "upstream": upstream }),
+    );
+    context.insert("database", &fleet.services.database);
+    context.insert("redis", &fleet.services.redis);
+    context.insert("logs", &fleet.services.logs);
+    let mut facts = Map::new();
+    for layer in &role.layers {
+        if let Some(suite) = layer.file.suites.get(fleet.suite.codename()) {
+            for (key, value) in &suite.facts {
+                facts.insert(key.clone(), Value::String(value.get_ref().clone()));
+            }
+        }
+    }
+    context.insert("suite", &Value::Object(facts));
+    let mut settings = Map::new();
+    for (key, value) in role.layers.iter().flat_map(|l| &l.file.settings) {
+        settings.insert(key.clone(), to_json(value.get_ref()));
+    }
+    for (key, value) in fleet.settings.get(role.name.as_str()).into_iter().flatten() {
+        settings.insert(key.clone(), to_json(&value.value));
+    }
+    context.insert("settings", &Value::Object(settings));
+    context.insert("role", &json!({ "name": role.name.as_str() }));
+    context.insert("conf", &format!("{CONF_DIR}/{}", role.name));
+    context.insert("package", &fleet.package_of(&role.name));
+    context
+}
+
+fn to_json(value: &toml::Value) -> Value {
+    serde_json::to_value(value).expect("every TOML value has a JSON form")
+}
+
+/// Facts that templates read about a machine.
+fn describe(fleet: &Fleet, node: &Node, roles: &[RoleName]) -> Value {
+    json!({
+        "name": node.name.as_str(),
+        "fqdn": format!("{}.{}", node.name, fleet.domain),
+        "address": node.address.map_or_else(|| ADDRESS_PLACEHOLDER.to_owned(), |a| a.to_string()),
+        "roles": roles.iter().map(RoleName::as_str).collect::<Vec<_>>(),
+        "ssh_port": node.ssh_port,
+        "memory": node.memory,
+    })
+}
+
+/// Adds the variables of scope "node".
+///
+/// `members` are all machines with the closure of their roles; `secrets` the names of the role's secrets.
+pub(super) fn extend_for_node(
+    context: &mut Context,
+    fleet: &Fleet,
+    node: &Node,
+    members: &[(&Node, &[RoleName])],
+    secrets: &[&str],
+) {
+    let roles = members
+        .iter()
+        .find(|(n, _)| n.name == node.name)
+        .map_or(&[][..], |(_, roles)| *roles);
+    context.insert("node", &describe(fleet, node, roles));
+    let all: Vec<Value> = members
+        .iter()
+        .filter(|(n, _)| n.address.is_some() || n.name == node.name)
+        .map(|(n, r)| describe(fleet, n, r))
+        .collect();
+    context.insert("members", &all);
+    let secret: Map<String, Value> = secrets
+        .iter()
+        .map(|name| (name.replace('-', "_"), Value::String(placeholder(name))))
+        .collect();
+    context.insert("secret", &Value::Object(secret));
+    context.insert(
+        "tls",
+        &json!({
+            "key": KEY_FILE,
+            "cert": format!("{NODES_DIR}/{}/cert.pem", node.name),
+            "ca": CA_FILE,
+        }),
+    );
+}

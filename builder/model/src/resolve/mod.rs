@@ -1,0 +1,135 @@
+//! From a checked fleet and its roles to the plan.
+
+mod context;
+mod entries;
+mod files;
+mod node;
+mod package;
+
+use std::collections::BTreeMap;
+
+use crate::{
+    archive_names::ArchiveNames,
+    finding::{Findings, Place},
+    fleet::Fleet,
+    ids::RoleName,
+    plan::{NodePlan, Package, Plan, RolePlan},
+    role::{Role, Roles},
+    source::Sources,
+};
+
+/// What every step of the resolution reads.
+pub(crate) struct Inputs<'a> {
+    sources: &'a Sources,
+    roles: &'a Roles,
+    fleet: &'a Fleet,
+    archive: &'a ArchiveNames<'a>,
+}
+
+/// Resolves everything, or says in `findings` why not.
+///
+/// All findings of all roles and nodes are collected before it gives up, so that one run shows everything that is wrong.
+#[must_use]
+pub fn resolve(
+    sources: &Sources,
+    roles: &Roles,
+    fleet: Fleet,
+    archive: &ArchiveNames<'_>,
+    findings: &mut Findings,
+) -> Option<Plan> {
+    let inputs = Inputs {
+        sources,
+        roles,
+        fleet: &fleet,
+        archive,
+    };
+    let wanted = wanted_roles(&inputs);
+    let mut packages: Vec<Package> = Vec::new();
+    let mut role_plans: Vec<RolePlan> = Vec::new();
+    for role in &wanted {
+        let (package, plan) = package::resolve(&inputs, role, findings);
+        packages.extend(package);
+        role_plans.extend(plan);
+    }
+    check_package_names(&inputs, &wanted, findings);
+    let closures: BTreeMap<&str, Vec<RoleName>> = fleet
+        .nodes
+        .values()
+        .map(|n| {
+            (
+                n.name.as_str(),
+                roles.closure(n.roles.iter().map(|(r, _)| r)),
+            )
+        })
+        .collect();
+    let mut nodes: Vec<NodePlan> = Vec::new();
+    for machine in fleet.nodes.values() {
+        nodes.extend(node::resolve(
+            &inputs, machine, &closures, &packages, findings,
+        ));
+    }
+    if findings.has_errors() {
+        return None;
+    }
+    packages.sort_by(|a, b| a.name.cmp(&b.name));
+    Some(Plan {
+        packages,
+        roles: role_plans,
+        nodes,
+        fleet,
+    })
+}
+
+/// The roles that some node has, and the fleet's own roles whether or not a node has them yet.
+fn wanted_roles<'a>(inputs: &Inputs<'a>) -> Vec<&'a Role> {
+    let named = inputs
+        .fleet
+        .nodes
+        .values()
+        .flat_map(|n| n.roles.iter().map(|(r, _)| r));
+    let own = inputs
+        .roles
+        .iter()
+        .filter(|r| r.is_users())
+        .map(|r| &r.name);
+    let mut names = inputs.roles.closure(named.chain(own));
+    names.sort();
+    names
+        .iter()
+        .filter_map(|n| inputs.roles.get(n.as_str()))
+        .collect()
+}
+
+fn check_package_names(inputs: &Inputs<'_>, wanted: &[&Role], findings: &mut Findings) {
+    let fleet = inputs.fleet;
+    let fixed = ["facts", "archive-keyring"];
+    for role in wanted {
+        if fixed.contains(&role.name.as_str())
+            || role.name.as_str().starts_with("service-")
+            || role.name.as_str().starts_with("site-")
+        {
+            findings.error(
+                "role::reserved-name",
+                Place::whole(role.own().manifest),
+                format!("a role cannot be called {}", role.name),
+                "its package would have the name of one that rolesmith makes itself",
+                "choose another name for the role's directory",
+            );
+        }
+    }
+    let names = wanted
+        .iter()
+        .map(|r| fleet.package_of(&r.name))
+        .chain(fixed.iter().map(|f| format!("{}-{f}", fleet.name)));
+    for name in names {
+        if inputs.archive.has(&name) {
+            findings.error(
+                "fleet::name-taken",
+                Place::whole(fleet.source),
+                format!("Debian {} already has a package called {name}", fleet.suite),
+                "apt would choose between the two by their version numbers",
+                "choose another name for the fleet (or for the role)",
+            );
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! JSON Schemas of the files that people write, for editors that check while one types.
+
+/// The schema of role.toml.
+#[must_use]
+pub fn role() -> String {
+    pretty(&schemars::schema_for!(crate::role_file::RoleFile))
+}
+
+/// The schema of fleet.toml.
+#[must_use]
+pub fn fleet() -> String {
+    pretty(&schemars::schema_for!(crate::fleet_file::FleetFile))
+}
+
+fn pretty(schema: &schemars::Schema) -> String {
+    let mut text = serde_json::to_string_pretty(schema).expect("a schema has a JSON form");
+    text.push('\n');
+    text
+}

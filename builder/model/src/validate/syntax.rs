@@ -1,0 +1,344 @@
+//! Syntax checks shared by fleets and roles. Each gives the reason as text that completes "… ".
+
+/// Policy 5.6.2: `Name <address>`.
+///
+/// # Errors
+/// What is missing.
+pub fn maintainer(text: &str) -> Result<(), &'static str> {
+    let Some((name, rest)) = text.split_once('<') else {
+        return Err("has no address in angle brackets");
+    };
+    let Some(address) = rest.strip_suffix('>') else {
+        return Err("does not end with >");
+    };
+    if name.trim().is_empty() {
+        return Err("has no name before the address");
+    }
+    if !name.ends_with(' ') || text.contains('\n') || text.contains(',') {
+        return Err("is not written as Name <address>");
+    }
+    match address.split_once('@') {
+        Some((user, host))
+            if !user.is_empty() && host.contains('.') && !address.contains(char::is_whitespace) =>
+        {
+            Ok(())
+        }
+        _ => Err("has no valid mail address"),
+    }
+}
+
+/// RFC 1123 domain name with at least two labels.
+///
+/// # Errors
+/// What is wrong.
+pub fn domain(text: &str) -> Result<(), &'static str> {
+    if text.len() > 200 {
+        return Err("is longer than 200 characters");
+    }
+    if !text.contains('.') {
+        return Err("has only one label");
+    }
+    let good = text.split('.').all(|label| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    });
+    if good {
+        Ok(())
+    } else {
+        Err("is not a DNS name in lower case")
+    }
+}
+
+/// A repository URL that apt takes and that carries no credential.
+///
+/// # Errors
+/// What is wrong.
+pub fn repository_url(text: &str) -> Result<(), &'static str> {
+    let Some(rest) = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))
+    else {
+        return Err("does not begin with http:// or https://");
+    };
+    let authority = rest.split('/').next().unwrap_or("");
+    if authority.is_empty() {
+        return Err("has no host");
+    }
+    if authority.contains('@') {
+        return Err("holds a user name or password, which would be published in a package");
+    }
+    if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['?', '#', '[', ']', '\\', '"'])
+    {
+        return Err("holds a character that apt's sources cannot carry");
+    }
+    Ok(())
+}
+
+/// A network interface's name (IFNAMSIZ is 16 with the final zero).
+#[must_use]
+pub fn interface(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 15
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && text != "lo"
+}
+
+/// A line of authorized_keys(5) without options: type, base64, comment.
+///
+/// # Errors
+/// What is wrong.
+pub fn ssh_public_key(text: &str) -> Result<(), &'static str> {
+    if text.contains("PRIVATE KEY") {
+        return Err("is a private key; it must not stand in fleet.toml");
+    }
+    if text.contains('\n') {
+        return Err("is more than one line");
+    }
+    let mut words = text.split_ascii_whitespace();
+    let kind = words.next().unwrap_or("");
+    const KINDS: [&str; 6] = [
+        "ssh-ed25519",
+        "sk-ssh-ed25519@openssh.com",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "ssh-rsa",
+    ];
+    if kind == "ssh-dss" {
+        return Err("is a DSA key, which OpenSSH no longer accepts");
+    }
+    if !KINDS.contains(&kind) && kind != "sk-ecdsa-sha2-nistp256@openssh.com" {
+        return Err("does not begin with a key type such as ssh-ed25519");
+    }
+    let data = words.next().unwrap_or("");
+    let base64 = data.trim_end_matches('=');
+    if base64.len() < 60
+        || !base64
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+    {
+        return Err("has no base64 key after its type");
+    }
+    Ok(())
+}
+
+/// One relation field entry (Policy 7.1): alternatives of `name[:arch] [(op version)] [[arch ...]]`.
+/// Gives the names.
+///
+/// # Errors
+/// What is wrong, with the offending part.
+pub fn dependency(text: &str) -> Result<Vec<String>, String> {
+    if text.trim().is_empty() {
+        return Err("is empty".into());
+    }
+    if text.contains(',') {
+        return Err("holds a comma; write each dependency as an element of its own".into());
+    }
+    if text.contains('\n') {
+        return Err("holds a line break".into());
+    }
+    text.split('|')
+        .map(|alternative| relation(alternative.trim()))
+        .collect()
+}
+
+fn relation(text: &str) -> Result<String, String> {
+    let end = text.find([' ', '(', '[']).unwrap_or(text.len());
+    let (name, mut rest) = text.split_at(end);
+    let bare = name.split_once(':').map_or(name, |(n, _)| n);
+    let good = bare.len() >= 2
+        && bare.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && bare
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    if !good {
+        return Err(format!(
+            "names {bare:?}, which is not a package name (Policy 5.6.1)"
+        ));
+    }
+    rest = rest.trim_start();
+    if let Some(inner) = rest.strip_prefix('(') {
+        let (inner, after) = inner.split_once(')').ok_or("has no closing parenthesis")?;
+        let version = ["<<", "<=", ">=", ">>", "="]
+            .iter()
+            .find_map(|op| inner.trim().strip_prefix(op))
+            .ok_or_else(|| {
+                format!("has {inner:?} in parentheses; write (>= 1.0) with one of << <= = >= >>")
+            })?
+            .trim();
+        if version.parse::<debversion::Version>().is_err()
+            || !version.starts_with(|c: char| c.is_ascii_digit())
+        {
+            return Err(format!(
+                "has {version:?}, which is not a version (Policy 5.6.12)"
+            ));
+        }
+        rest = after.trim_start();
+    }
+    if !rest.is_empty() && !(rest.starts_with('[') && rest.ends_with(']')) {
+        return Err(format!(
+            "has {rest:?} after the package, which is not a relation"
+        ));
+    }
+    Ok(bare.to_owned())
+}
+
+/// An absolute path as a package may hold it: no empty, `.` or `..` part, no slash at the end.
+///
+/// # Errors
+/// What is wrong.
+pub fn absolute_path(text: &str) -> Result<(), &'static str> {
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err("is not absolute");
+    };
+    if rest.is_empty() || rest.ends_with('/') {
+        return Err("names a directory");
+    }
+    relative_parts(rest)
+}
+
+/// A path below a directory: relative, no empty, `.` or `..` part.
+///
+/// # Errors
+/// What is wrong.
+pub fn relative_path(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("is empty");
+    }
+    if text.starts_with('/') {
+        return Err("is absolute");
+    }
+    relative_parts(text)
+}
+
+fn relative_parts(text: &str) -> Result<(), &'static str> {
+    for part in text.split('/') {
+        match part {
+            ".." => return Err("leaves its directory with .."),
+            "." | "" => return Err("holds an empty part or a dot"),
+            _ => {}
+        }
+    }
+    if text.contains(['\0', '\n', '\r']) {
+        return Err("holds a control character");
+    }
+    Ok(())
+}
+
+/// The suffixes that systemd.unit(5) knows and that a package may ship.
+pub const UNIT_TYPES: [&str; 8] = [
+    "service",
+    "socket",
+    "timer",
+    "path",
+    "target",
+    "mount",
+    "slice",
+    "automount",
+];
+
+/// Whether `name` is a unit's name (systemd.unit(5)).
+#[must_use]
+pub fn unit_name(name: &str) -> bool {
+    let Some((stem, kind)) = name.rsplit_once('.') else {
+        return false;
+    };
+    !stem.is_empty()
+        && name.len() <= 255
+        && stem
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b))
+        && UNIT_TYPES.contains(&kind)
+}
+
+/// Octal permission bits of at most four digits.
+#[must_use]
+pub fn mode(text: &str) -> Option<u32> {
+    if text.len() < 3 || text.len() > 4 {
+        return None;
+    }
+    u32::from_str_radix(text, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maintainers() {
+        assert!(maintainer("Ops <ops@example.com>").is_ok());
+        for bad in [
+            "Ops",
+            "<ops@example.com>",
+            "Ops <ops>",
+            "Ops <ops@example.com",
+            "Ops<ops@example.com>",
+        ] {
+            assert!(maintainer(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn dependencies() {
+        assert_eq!(
+            dependency("nginx (>= 1.22) | caddy").unwrap(),
+            ["nginx", "caddy"]
+        );
+        assert_eq!(dependency("python3:any").unwrap(), ["python3"]);
+        for bad in [
+            "",
+            "a,b",
+            "Nginx",
+            "nginx (1.2)",
+            "nginx (>= x)",
+            "nginx foo",
+            "nginx |",
+        ] {
+            assert!(dependency(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        assert!(absolute_path("/etc/x").is_ok());
+        for bad in [
+            "etc/x",
+            "/etc/../x",
+            "/etc//x",
+            "/etc/",
+            "/",
+            "/etc/./x",
+            "/a\nb",
+        ] {
+            assert!(absolute_path(bad).is_err(), "{bad}");
+        }
+        assert!(relative_path("files/x").is_ok());
+        assert!(relative_path("../x").is_err());
+    }
+
+    #[test]
+    fn units() {
+        assert!(unit_name("rolesmith-redis.service") && unit_name("getty@tty1.service"));
+        assert!(!unit_name("redis") && !unit_name(".service") && !unit_name("a b.service"));
+    }
+
+    #[test]
+    fn urls() {
+        assert!(repository_url("http://10.77.0.1/").is_ok());
+        for bad in [
+            "ftp://x/",
+            "http://",
+            "https://user:pass@x/",
+            "http://x/a b",
+        ] {
+            assert!(repository_url(bad).is_err(), "{bad}");
+        }
+    }
+}
