@@ -145,5 +145,3 @@ fn timestamp(time: u64) -> Result<pgp::types::Timestamp, OpenPgpError> {
         .map_err(|_| OpenPgpError::TimeOutOfRange(time))
 }
 
-#[cfg(test)]
-mod tests;
