@@ -115,6 +115,3 @@ pub enum DebError {
     #[error("compression: {0}")]
     Compression(#[from] std::io::Error),
 }
-
-#[cfg(test)]
-mod tests;

@@ -144,4 +144,3 @@ fn timestamp(time: u64) -> Result<pgp::types::Timestamp, OpenPgpError> {
         .map(pgp::types::Timestamp::from_secs)
         .map_err(|_| OpenPgpError::TimeOutOfRange(time))
 }
-

@@ -1,6 +1,6 @@
 //! The assembly of a package.
 
-use std::io::BufWriter;
+use std::{fmt, io::BufWriter};
 
 use md5::{Digest, Md5};
 
@@ -16,13 +16,19 @@ use crate::{
 const DEBIAN_BINARY: &[u8] = b"2.0\n";
 
 /// A package that is not signed yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Deb {
     pub(super) bytes: Vec<u8>,
     pub(super) control: Paragraph,
     pub(super) file_name: String,
     pub(super) paths: Vec<String>,
     pub(super) epoch: u64,
+}
+
+impl fmt::Debug for Deb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Deb({}, {} bytes)", self.file_name, self.bytes.len())
+    }
 }
 
 impl Deb {

@@ -268,7 +268,8 @@ fn triggers(text: &str) -> Result<(), DebError> {
             text.lines().last().unwrap_or_default().to_owned(),
         ));
     }
-    for line in text.lines() {
+    // Not lines(): it would hide a carriage return.
+    for line in text.split('\n') {
         let words: Vec<_> = line
             .split('#')
             .next()

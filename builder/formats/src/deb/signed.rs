@@ -1,6 +1,6 @@
 //! Signed packages and what an index says about them.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use md5::Md5;
 use sha2::{Digest, Sha256};
@@ -44,13 +44,24 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// A package with its origin's signature: what may be published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SignedDeb {
     bytes: Vec<u8>,
     control: Paragraph,
     file_name: String,
     paths: Vec<String>,
     digests: Digests,
+}
+
+impl fmt::Debug for SignedDeb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "SignedDeb({}, {} bytes)",
+            self.file_name,
+            self.bytes.len()
+        )
+    }
 }
 
 impl Deb {

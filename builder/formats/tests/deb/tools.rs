@@ -9,7 +9,11 @@ use std::{
 /// Whether the tool is there. When it is not, the test is left out with a line on standard error; where CI is set, that
 /// is a failure, because nobody would read the line.
 pub(crate) fn have(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").stdin(Stdio::null()).output().is_ok();
+    let found = Command::new(tool)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .is_ok();
     if !found {
         assert!(std::env::var_os("CI").is_none(), "{tool} is not installed");
         let _ = writeln!(std::io::stderr(), "left out: {tool} is not installed");
@@ -32,6 +36,10 @@ pub(crate) fn run<S: AsRef<OsStr>>(tool: &str, args: impl IntoIterator<Item = S>
 /// Runs a tool that must succeed and returns its standard output.
 pub(crate) fn ok<S: AsRef<OsStr>>(tool: &str, args: impl IntoIterator<Item = S>) -> Vec<u8> {
     let output = run(tool, args);
-    assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{tool}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
