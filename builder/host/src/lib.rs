@@ -1,1 +1,4 @@
-//! (room to be filled)
+//! The operator's machine: loading fleets, keys, publishing, mirroring.
+
+pub mod atomic;
+pub mod publish;

@@ -1,0 +1,132 @@
+//! What can go wrong while publishing.
+
+use std::io;
+use std::path::PathBuf;
+
+use rolesmith_formats::apt::{EntryError, Sha256, format_date};
+use rolesmith_formats::deb::ReadError;
+use rolesmith_formats::openpgp::OpenPgpError;
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A system call failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another publisher holds the lock.
+    #[error("another publisher is at work ({holder}, lock {})", lock.display())]
+    Busy {
+        /// The lock file.
+        lock: PathBuf,
+        /// What the holder wrote of itself.
+        holder: String,
+    },
+    /// A name that cannot be a directory of the repository.
+    #[error(
+        "{name:?} cannot be a {what}: only letters, digits and + - . _, a letter or digit first"
+    )]
+    BadName {
+        /// Code name, component or architecture.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A file to publish is not a Debian package.
+    #[error("{package} is not a usable package")]
+    Inspect {
+        /// Its path, or where it stood in the input.
+        package: String,
+        /// Why.
+        source: ReadError,
+    },
+    /// A package's control file cannot stand in an index.
+    #[error("{package} cannot be published")]
+    Entry {
+        /// Its path, or where it stood in the input.
+        package: String,
+        /// Why.
+        source: EntryError,
+    },
+    /// A version is a promise: clients and mirrors would see two different files under one name.
+    #[error(
+        "{name} {version} ({architecture}) exists already with other bytes ({published}, now {offered}); raise the version"
+    )]
+    SameVersionOtherBytes {
+        /// Package name.
+        name: String,
+        /// Package version.
+        version: String,
+        /// Package architecture.
+        architecture: String,
+        /// Digest of the earlier file.
+        published: Sha256,
+        /// Digest of the one to be published.
+        offered: Sha256,
+    },
+    /// A file was changed between looking at it and copying it.
+    #[error("{} has changed while it was being published (expected {expected}, found {found})", path.display())]
+    ChangedFile {
+        /// The file.
+        path: PathBuf,
+        /// Digest in the index.
+        expected: Sha256,
+        /// Digest of what was read.
+        found: Sha256,
+    },
+    /// Clients would refuse the repository before its Valid-Until.
+    #[error("key {fingerprint} expires on {}, before the repository's Valid-Until, {}", format_date(*expires), format_date(*valid_until))]
+    KeyExpires {
+        /// The key.
+        fingerprint: String,
+        /// Unix seconds.
+        expires: u64,
+        /// Unix seconds.
+        valid_until: u64,
+    },
+    /// Signing failed.
+    #[error("the repository cannot be signed")]
+    Sign(#[from] OpenPgpError),
+    /// A generation's record is damaged.
+    #[error("the record {} cannot be read", path.display())]
+    Record {
+        /// The record.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The generation to go back to is not kept.
+    #[error("{codename} has no generation {id} any more")]
+    NoGeneration {
+        /// The suite.
+        codename: String,
+        /// The generation asked for.
+        id: u64,
+    },
+}
+
+/// What was published all the same, but deserves attention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishWarning {
+    /// The Date is before that of the generation before: clients that have seen that one keep it and ignore this one.
+    DateWentBack {
+        /// Date of the generation before, Unix seconds.
+        previous: u64,
+        /// Date of this one, Unix seconds.
+        now: u64,
+    },
+    /// A signing key expires within 30 days after Valid-Until: the next key has to be shipped to the clients soon.
+    KeyExpiresSoon {
+        /// The key.
+        fingerprint: String,
+        /// Unix seconds.
+        expires: u64,
+    },
+}

@@ -1,0 +1,212 @@
+//! Carries out a plan in a directory.
+//!
+//! Between two barriers files are written under temporary names and brought to the disk together (one by one for a few,
+//! with one syncfs(2) for many, because 2,000 calls of fsync(2) take two seconds), then renamed in the plan's order. A
+//! rename is what makes a file visible, so a kill between any two leaves the files up to there, each whole.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use rolesmith_formats::apt::Sha256;
+use sha2::Digest as _;
+
+use super::PublishError;
+use super::plan::Step;
+use crate::atomic;
+
+/// From so many files on, one syncfs(2) takes the place of an fsync(2) for each.
+const SYNC_TOGETHER: usize = 24;
+
+/// Executes `steps` below `root`.
+pub(super) fn execute(root: &Path, steps: &[Step]) -> Result<(), PublishError> {
+    for batch in steps.split(|step| *step == Step::Barrier) {
+        if !batch.is_empty() {
+            execute_batch(root, batch)?;
+        }
+    }
+    Ok(())
+}
+
+/// A file under its temporary name. Dropped before it is renamed, the temporary file goes.
+struct Staged {
+    temp: PathBuf,
+    path: PathBuf,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Gone after a rename, unless both names were links to one file: rename(2) then does nothing and leaves it.
+        let _ = fs::remove_file(&self.temp);
+    }
+}
+
+fn execute_batch(root: &Path, batch: &[Step]) -> Result<(), PublishError> {
+    let parents: BTreeSet<PathBuf> = batch
+        .iter()
+        .filter_map(Step::path)
+        .map(|path| parent(root, path))
+        .collect();
+    let placing = batch
+        .iter()
+        .any(|step| !matches!(step, Step::Remove { .. }));
+    if placing {
+        for directory in &parents {
+            fs::create_dir_all(directory).map_err(io_error("make the directory", directory))?;
+        }
+    }
+    let together = batch.len() >= SYNC_TOGETHER;
+
+    // Bytes first and in parallel; aliases may speak of files of the same batch, so they follow one by one.
+    let mut staged: Vec<Option<Staged>> = batch
+        .par_iter()
+        .map(|step| stage(root, step, !together))
+        .collect::<Result<_, PublishError>>()?;
+    if together && placing {
+        let handle = File::open(root).map_err(io_error("open", root))?;
+        rustix::fs::syncfs(&handle)
+            .map_err(|error| io_error("bring to the disk", root)(error.into()))?;
+    }
+    for (step, staged) in batch.iter().zip(&mut staged) {
+        match step {
+            Step::Write { .. } | Step::Import { .. } => {
+                if let Some(staged) = staged.take() {
+                    fs::rename(&staged.temp, &staged.path)
+                        .map_err(io_error("place", &staged.path))?;
+                }
+            }
+            Step::Alias { path, of } => alias(&root.join(of), &root.join(path))?,
+            Step::Remove { path } => remove(root, path)?,
+            Step::Barrier => {}
+        }
+    }
+    if placing {
+        for directory in parents {
+            atomic::sync_directory(&directory)
+                .map_err(io_error("bring to the disk", &directory))?;
+        }
+    }
+    Ok(())
+}
+
+fn stage(root: &Path, step: &Step, sync: bool) -> Result<Option<Staged>, PublishError> {
+    let (Step::Write { path, .. } | Step::Import { path, .. }) = step else {
+        return Ok(None);
+    };
+    let path = root.join(path);
+    let staged = Staged {
+        temp: atomic::temp_beside(&path),
+        path,
+    };
+    let failed = |source| io_error("write", &staged.path)(source);
+    let file = match step {
+        Step::Write { bytes, .. } => {
+            let mut file = atomic::create_new(&staged.temp, 0o644).map_err(failed)?;
+            file.write_all(bytes).map_err(failed)?;
+            file
+        }
+        Step::Import {
+            from,
+            sha256,
+            immutable,
+            ..
+        } => import(from, *sha256, *immutable, &staged.temp)?,
+        Step::Alias { .. } | Step::Barrier | Step::Remove { .. } => return Ok(None),
+    };
+    if sync {
+        file.sync_all().map_err(failed)?;
+    }
+    Ok(Some(staged))
+}
+
+/// Copies (or links) `from` to `temp` and checks the digest of what arrived.
+fn import(
+    from: &Path,
+    expected: Sha256,
+    immutable: bool,
+    temp: &Path,
+) -> Result<File, PublishError> {
+    // Without hard links (another file system, or one that has none) the copy is a reflink where the kernel can.
+    if !immutable || fs::hard_link(from, temp).is_err() {
+        fs::copy(from, temp).map_err(io_error("copy", from))?;
+    }
+    let mut file = File::open(temp).map_err(io_error("read", temp))?;
+    let found = digest(&mut file).map_err(io_error("read", from))?;
+    if found == expected {
+        Ok(file)
+    } else {
+        // The caller has no Staged for it yet when this fails.
+        let _ = fs::remove_file(temp);
+        Err(PublishError::ChangedFile {
+            path: from.to_owned(),
+            expected,
+            found,
+        })
+    }
+}
+
+/// Digest of what is left of a file.
+pub(super) fn digest(file: &mut File) -> io::Result<Sha256> {
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let length = file.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(Sha256::from_bytes(hasher.finalize().into()));
+        }
+        hasher.update(&buffer[..length]);
+    }
+}
+
+/// Gives the file `of` the second name `path`, replacing what had it.
+fn alias(of: &Path, path: &Path) -> Result<(), PublishError> {
+    let staged = Staged {
+        temp: atomic::temp_beside(path),
+        path: path.to_owned(),
+    };
+    if fs::hard_link(of, &staged.temp).is_err() {
+        fs::copy(of, &staged.temp).map_err(io_error("copy", of))?;
+        File::open(&staged.temp)
+            .and_then(|file| file.sync_all())
+            .map_err(io_error("bring to the disk", path))?;
+    }
+    fs::rename(&staged.temp, path).map_err(io_error("place", path))
+}
+
+/// Deletes a file and the directories that it leaves empty, up to the repository's root.
+fn remove(root: &Path, path: &str) -> Result<(), PublishError> {
+    let path = root.join(path);
+    match fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error("delete", &path)(error)),
+    }
+    let mut directory = path.parent();
+    while let Some(empty) = directory.filter(|directory| *directory != root) {
+        if fs::remove_dir(empty).is_err() {
+            break;
+        }
+        directory = empty.parent();
+    }
+    Ok(())
+}
+
+fn parent(root: &Path, path: &str) -> PathBuf {
+    let path = root.join(path);
+    atomic::parent_of(&path).to_owned()
+}
+
+/// For `map_err`: an I/O error with what was being done to which file.
+pub(super) fn io_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> PublishError {
+    let path = path.to_owned();
+    move |source| PublishError::Io {
+        action,
+        path,
+        source,
+    }
+}

@@ -1,0 +1,254 @@
+//! From package files to index entries, and what of them the pool lacks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use rolesmith_formats::apt::{DebDescription, PackageEntry, Sha256};
+
+use super::cache::{FileKey, IndexCache};
+use super::execute::{digest, io_error};
+use super::plan::{NewPoolFile, PoolSource};
+use super::state::{Generation, Records};
+use super::{Component, PoolFile, PublishError};
+
+/// All packages, looked at.
+pub(super) struct Gathered {
+    pub(super) components: Vec<GatheredComponent>,
+    /// For the next run.
+    pub(super) cache: IndexCache,
+}
+
+pub(super) struct GatheredComponent {
+    pub(super) name: String,
+    /// No two with one file name.
+    pub(super) entries: Vec<PackageEntry>,
+    /// Where each entry's bytes are, in the same order.
+    sources: Vec<PoolSource>,
+}
+
+struct Looked {
+    entry: PackageEntry,
+    source: PoolSource,
+    key: Option<FileKey>,
+    deb: Arc<DebDescription>,
+}
+
+/// Looks at every package, on all processors; those that the cache knows are not read.
+pub(super) fn gather(
+    cache_path: &Path,
+    components: &[Component],
+) -> Result<Gathered, PublishError> {
+    let known = IndexCache::load(cache_path);
+    let mut cache = IndexCache::default();
+    let mut gathered = Vec::new();
+    // One name, version and architecture is one file, in whichever component.
+    let mut seen: HashMap<(String, String, String), Sha256> = HashMap::new();
+    for component in components {
+        let looked: Vec<Looked> = component
+            .packages
+            .par_iter()
+            .map(|file| look(&known, &component.name, file))
+            .collect::<Result<_, _>>()?;
+        let mut entries = Vec::with_capacity(looked.len());
+        let mut sources = Vec::with_capacity(looked.len());
+        let mut filenames: HashMap<String, Sha256> = HashMap::new();
+        for Looked {
+            entry,
+            source,
+            key,
+            deb,
+        } in looked
+        {
+            if let Some(key) = key {
+                cache.insert(key, deb);
+            }
+            let identity = (
+                entry.name.clone(),
+                entry.version.clone(),
+                entry.architecture.clone(),
+            );
+            let before = *seen.entry(identity).or_insert(entry.sha256);
+            // Versions that differ in their epoch alone share a file name.
+            let other = filenames.insert(entry.filename.clone(), entry.sha256);
+            if before != entry.sha256 || other.is_some_and(|other| other != entry.sha256) {
+                return Err(other_bytes(
+                    &entry,
+                    other
+                        .filter(|other| *other != entry.sha256)
+                        .unwrap_or(before),
+                ));
+            }
+            if other.is_none() {
+                entries.push(entry);
+                sources.push(source);
+            }
+        }
+        gathered.push(GatheredComponent {
+            name: component.name.clone(),
+            entries,
+            sources,
+        });
+    }
+    Ok(Gathered {
+        components: gathered,
+        cache,
+    })
+}
+
+fn look(known: &IndexCache, component: &str, file: &PoolFile) -> Result<Looked, PublishError> {
+    let (name, source, key, deb) = match file {
+        PoolFile::Deb(deb) => {
+            let description = Arc::new(DebDescription::from(deb.as_ref()));
+            (
+                deb.file_name().to_owned(),
+                PoolSource::Bytes(deb.bytes().into()),
+                None,
+                description,
+            )
+        }
+        PoolFile::Path(path) => {
+            // Status before content: a change in between gives a key that never matches again.
+            let metadata = fs::metadata(path).map_err(io_error("look at", path))?;
+            let key = FileKey::new(path, &metadata);
+            let name = path.display().to_string();
+            let deb = match key.as_ref().and_then(|key| known.of_file(key)) {
+                Some(deb) => Arc::clone(deb),
+                None => Arc::new(inspected(
+                    &name,
+                    &fs::read(path).map_err(io_error("read", path))?,
+                )?),
+            };
+            (
+                name,
+                PoolSource::File {
+                    path: path.clone(),
+                    immutable: false,
+                },
+                key,
+                deb,
+            )
+        }
+        PoolFile::Described { path, deb } => {
+            let source = PoolSource::File {
+                path: path.clone(),
+                immutable: true,
+            };
+            (path.display().to_string(), source, None, Arc::clone(deb))
+        }
+    };
+    let entry = PackageEntry::new(&deb, component).map_err(|source| PublishError::Entry {
+        package: name,
+        source,
+    })?;
+    Ok(Looked {
+        entry,
+        source,
+        key,
+        deb,
+    })
+}
+
+fn inspected(name: &str, bytes: &[u8]) -> Result<DebDescription, PublishError> {
+    DebDescription::read(bytes).map_err(|source| PublishError::Inspect {
+        package: name.to_owned(),
+        source,
+    })
+}
+
+/// Digests by pool path of the packages that `generation` has. An index that is missing counts as empty.
+pub(super) fn published_packages(
+    root: &Path,
+    generation: Option<&Generation>,
+) -> Result<BTreeMap<String, Sha256>, PublishError> {
+    let mut packages = BTreeMap::new();
+    for path in generation.into_iter().flat_map(Generation::packages_files) {
+        let path = root.join(path);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        packages_in(&text, &mut packages);
+    }
+    Ok(packages)
+}
+
+/// Adds the digests by pool path of a `Packages` file that this program wrote; see [`PackageEntry::new`].
+pub(super) fn packages_in(text: &str, packages: &mut BTreeMap<String, Sha256>) {
+    let mut filename = None;
+    for line in text.lines() {
+        if let Some(value) = line.strip_prefix("Filename: ") {
+            filename = Some(value);
+        } else if let Some(value) = line.strip_prefix("SHA256: ")
+            && let (Some(filename), Ok(digest)) = (filename.take(), value.parse())
+        {
+            packages.insert(filename.to_owned(), digest);
+        }
+    }
+}
+
+/// The packages that have to be placed in the pool. `published` is what the current generation has.
+pub(super) fn missing_from_pool(
+    root: &Path,
+    gathered: &Gathered,
+    published: &BTreeMap<String, Sha256>,
+    records: &Records,
+) -> Result<Vec<NewPoolFile>, PublishError> {
+    let mut missing = Vec::new();
+    for component in &gathered.components {
+        for (entry, source) in component.entries.iter().zip(&component.sources) {
+            let path = root.join(&entry.filename);
+            let present = fs::metadata(&path)
+                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size);
+            match published.get(&entry.filename) {
+                Some(digest) if *digest != entry.sha256 => return Err(other_bytes(entry, *digest)),
+                Some(_) if present => continue,
+                Some(_) => {}
+                None => {
+                    if let Some(found) = digest_of(&path)? {
+                        if found == entry.sha256 {
+                            continue;
+                        }
+                        // Another generation's, or left by a run that was killed?
+                        for generation in &records.published {
+                            let digest = published_packages(root, Some(generation))?
+                                .get(&entry.filename)
+                                .copied();
+                            if let Some(digest) = digest.filter(|digest| *digest != entry.sha256) {
+                                return Err(other_bytes(entry, digest));
+                            }
+                        }
+                    }
+                }
+            }
+            missing.push(NewPoolFile {
+                path: entry.filename.clone(),
+                sha256: entry.sha256,
+                source: source.clone(),
+            });
+        }
+    }
+    Ok(missing)
+}
+
+fn digest_of(path: &Path) -> Result<Option<Sha256>, PublishError> {
+    match File::open(path) {
+        Ok(mut file) => digest(&mut file).map(Some).map_err(io_error("read", path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("read", path)(error)),
+    }
+}
+
+fn other_bytes(entry: &PackageEntry, published: Sha256) -> PublishError {
+    PublishError::SameVersionOtherBytes {
+        name: entry.name.clone(),
+        version: entry.version.clone(),
+        architecture: entry.architecture.clone(),
+        published,
+        offered: entry.sha256,
+    }
+}
