@@ -1,0 +1,190 @@
+//! The facts package: what all nodes know about the fleet, and what was rendered for each of them.
+
+use std::collections::BTreeMap;
+
+use rolesmith_model::{
+    facts::{
+        CA_FILE, FACTS_FILE, FACTS_FORMAT, Facts, Genesis, Member, NODES_DIR, NodeFacts, NodeFile,
+    },
+    fleet::Fleet,
+    ids::PackageName,
+    plan::{
+        Content, Jail, Maintainer, NodePlan, Origin, Override, Package, PackagedFile, Plan,
+        RenderedFile,
+    },
+};
+
+use crate::firewall;
+
+/// What `build` knows about a node beside the plan: the public half of its identity.
+#[derive(Debug, Clone)]
+pub struct NodeCertificate {
+    /// Counts the machines that had this name.
+    pub incarnation: u64,
+    /// Its certificate (PEM).
+    pub pem: String,
+    /// SHA-256 of the certificate (DER), in hexadecimal.
+    pub fingerprint: String,
+}
+
+/// Every package of a fleet is signed, which lintian does not expect.
+#[must_use]
+pub fn signature_override() -> Override {
+    Override {
+        tag: "misplaced-extra-member-in-deb".into(),
+        context: Some("_gpgorigin".into()),
+        reason: "The signature that debsig-verify(1) checks; dpkg ignores members that begin with an underscore.".into(),
+    }
+}
+
+/// Makes the facts package, but for the version that stands in its facts.
+///
+/// `versions` are those of all other fleet packages, `version` the number that this package will have.
+///
+/// # Panics
+/// Never: the fleet's name makes a package name, and facts have a JSON form.
+#[must_use]
+pub fn package(
+    plan: &Plan,
+    ca_pem: &str,
+    certificates: &BTreeMap<String, NodeCertificate>,
+    versions: &BTreeMap<String, String>,
+    version: u64,
+) -> Package {
+    let fleet = &plan.fleet;
+    let facts = Facts {
+        format: FACTS_FORMAT,
+        fleet: fleet.name.to_string(),
+        domain: fleet.domain.clone(),
+        suite: fleet.suite.codename().into(),
+        version,
+        genesis: Genesis::Open,
+        members: plan
+            .nodes
+            .iter()
+            .filter_map(|node| member(fleet, node, certificates.get(node.name.as_str())?).into())
+            .collect(),
+        packages: versions.clone(),
+    };
+    let mut files = vec![
+        json(FACTS_FILE.into(), &facts),
+        text(CA_FILE.into(), ca_pem.as_bytes().to_vec(), "the fleet's CA"),
+    ];
+    for node in &plan.nodes {
+        let dir = format!("{NODES_DIR}/{}", node.name);
+        let mut rendered = node.files.clone();
+        rendered.extend(generated(fleet, node));
+        rendered.sort_by(|a, b| (&a.file.role, &a.file.path).cmp(&(&b.file.role, &b.file.path)));
+        let node_facts = NodeFacts {
+            name: node.name.to_string(),
+            files: rendered.iter().map(|f| f.file.clone()).collect(),
+            health: node
+                .health
+                .iter()
+                .map(|(role, checks)| (role.to_string(), checks.clone()))
+                .collect(),
+            openings: node.openings.clone(),
+            private_interface: fleet.network.private_interface.clone(),
+        };
+        files.push(json(format!("{dir}/node.json"), &node_facts));
+        if let Some(certificate) = certificates.get(node.name.as_str()) {
+            files.push(text(
+                format!("{dir}/cert.pem"),
+                certificate.pem.as_bytes().to_vec(),
+                "the node's identity",
+            ));
+        }
+        for file in rendered {
+            files.push(PackagedFile {
+                path: format!("{dir}/files/{}/{}", file.file.role, file.file.path),
+                content: Content::File(file.bytes),
+                mode: 0o644,
+                conffile: false,
+                origin: file.origin,
+            });
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Package {
+        name: PackageName::new(plan.facts_package()).expect("a fleet's name makes a package name"),
+        section: "admin",
+        summary: format!("Facts about the fleet {}", fleet.name),
+        description: "Members of the fleet, their certificates, the versions that they run, and the configuration rendered \
+                      for each of them. The agent on each node installs what concerns it. Nothing in this package is \
+                      secret."
+            .into(),
+        maintainer: fleet.maintainer.clone(),
+        relations: BTreeMap::new(),
+        files,
+        scripts: Maintainer::default(),
+        lintian: vec![signature_override()],
+    }
+}
+
+fn member(fleet: &Fleet, node: &NodePlan, certificate: &NodeCertificate) -> Member {
+    Member {
+        name: node.name.to_string(),
+        address: fleet
+            .nodes
+            .get(&node.name)
+            .and_then(|n| n.address)
+            .map(|a| a.to_string()),
+        roles: node.roles.iter().map(ToString::to_string).collect(),
+        incarnation: certificate.incarnation,
+        certificate: certificate.fingerprint.clone(),
+    }
+}
+
+/// Files that the builder makes from what roles declare: firewall and jails. They belong to the role base.
+fn generated(fleet: &Fleet, node: &NodePlan) -> Vec<RenderedFile> {
+    let rules = firewall::Rules::new(fleet, node);
+    let files = [
+        ("firewall.v4", rules.v4(), "[[firewall]]"),
+        ("firewall.v6", rules.v6(), "[[firewall]]"),
+        ("firewall.ipset", rules.ipset(), "[[firewall]]"),
+        ("jail.conf", jails(&node.jails), "[[jails]]"),
+    ];
+    files
+        .into_iter()
+        .map(|(path, content, from)| RenderedFile {
+            file: NodeFile {
+                role: "base".into(),
+                path: path.into(),
+                mode: 0o644,
+                user: "root".into(),
+                group: "root".into(),
+                secrets: Vec::new(),
+            },
+            bytes: content.into_bytes().into(),
+            origin: Origin::Generated(from),
+        })
+        .collect()
+}
+
+/// jail.conf(5).
+fn jails(jails: &[Jail]) -> String {
+    let mut out = String::from("# Jails of this node's roles, made by rolesmith.\n");
+    for jail in jails {
+        out.push_str(&format!("\n[{}]\n", jail.name));
+        for (option, value) in &jail.options {
+            out.push_str(&format!("{option} = {value}\n"));
+        }
+    }
+    out
+}
+
+fn json(path: String, value: &impl serde::Serialize) -> PackagedFile {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("facts have a JSON form");
+    bytes.push(b'\n');
+    text(path, bytes, "fleet.toml")
+}
+
+fn text(path: String, bytes: Vec<u8>, from: &'static str) -> PackagedFile {
+    PackagedFile {
+        path,
+        content: Content::File(bytes.into()),
+        mode: 0o644,
+        conffile: false,
+        origin: Origin::Generated(from),
+    }
+}
