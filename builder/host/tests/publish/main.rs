@@ -1,0 +1,8 @@
+//! Publishing, judged by apt: what it installs, what it refuses, and what it sees while the repository changes.
+
+mod apt;
+mod corruption;
+mod interrupted;
+mod publishing;
+mod speed;
+mod support;
