@@ -3,3 +3,8 @@
 pub mod atomic;
 pub mod publish;
 pub mod load;
+pub mod ca;
+pub mod gpg;
+pub mod identity;
+pub mod scan;
+pub mod secrets;

@@ -1,0 +1,114 @@
+//! Certificates: public documents, read back from what was written.
+
+use sha2::{Digest as _, Sha256};
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
+
+use super::{CaError, decode_pem};
+
+/// A certificate with what it says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    pem: String,
+    fingerprint: String,
+    public_key: Vec<u8>,
+    issued: u64,
+    expires: u64,
+    dns_names: Vec<String>,
+    uris: Vec<String>,
+}
+
+impl Certificate {
+    /// Reads the first certificate of a PEM text.
+    ///
+    /// # Errors
+    /// [`CaError::NotACertificate`].
+    pub fn from_pem(text: &str) -> Result<Self, CaError> {
+        let refuse = |why: &dyn std::fmt::Display| CaError::NotACertificate(why.to_string());
+        let der =
+            decode_pem(text, "CERTIFICATE").ok_or_else(|| refuse(&"no PEM block CERTIFICATE"))?;
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| refuse(&error))?;
+        let time = |stamp: x509_parser::time::ASN1Time| {
+            u64::try_from(stamp.timestamp()).map_err(|_| refuse(&"a time before 1970"))
+        };
+        let (mut dns_names, mut uris) = (Vec::new(), Vec::new());
+        for extension in parsed.extensions() {
+            if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {
+                for name in &names.general_names {
+                    match name {
+                        GeneralName::DNSName(name) => dns_names.push((*name).to_owned()),
+                        GeneralName::URI(uri) => uris.push((*uri).to_owned()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            pem: text.to_owned(),
+            fingerprint: hex(&Sha256::digest(&der)),
+            public_key: parsed.public_key().raw.to_vec(),
+            issued: time(parsed.validity().not_before)?,
+            expires: time(parsed.validity().not_after)?,
+            dns_names,
+            uris,
+        })
+    }
+
+    /// The certificate in PEM.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// SHA-256 of the DER form: 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// First second in which it is valid, Unix time.
+    #[must_use]
+    pub fn issued(&self) -> u64 {
+        self.issued
+    }
+
+    /// Last second in which it is valid, Unix time.
+    #[must_use]
+    pub fn expires(&self) -> u64 {
+        self.expires
+    }
+
+    /// Whether it is no longer valid `seconds` after `now` (Unix seconds): time to renew it.
+    #[must_use]
+    pub fn expires_within(&self, now: u64, seconds: u64) -> bool {
+        now.saturating_add(seconds) > self.expires
+    }
+
+    /// DNS names that it is for.
+    #[must_use]
+    pub fn dns_names(&self) -> &[String] {
+        &self.dns_names
+    }
+
+    /// URIs that it is for; see [`super::Subject::uri`].
+    #[must_use]
+    pub fn uris(&self) -> &[String] {
+        &self.uris
+    }
+
+    /// SubjectPublicKeyInfo (DER).
+    pub(crate) fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
