@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn versions_are_valid_when_dpkg_says_so(version in prop_oneof!["[0-9:a.~+_ -]{1,6}", any_version(), "[0-9]{9,11}:1"]) {
+    fn versions_are_valid_when_dpkg_says_so(version in prop_oneof!["[0-9:a.~+_/-]{1,6}", any_version(), "[0-9]{9,11}:1"]) {
         if have("dpkg") {
             let said = run("dpkg", ["--validate-version", "--", &version]);
             let stderr = String::from_utf8_lossy(&said.stderr).into_owned();
