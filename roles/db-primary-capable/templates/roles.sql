@@ -1,11 +1,6 @@
 -- What pgbouncer needs in the database; run after each start of PostgreSQL and safe to run again.
--- It must not appear in the log: it holds a password.
+-- The unit that runs it keeps it out of the log: it holds a password.
 \set ON_ERROR_STOP on
-\set QUIET on
-SET log_statement = 'none';
-SET log_min_duration_statement = -1;
-SET log_min_error_statement = 'panic';
-SET client_min_messages = 'warning';
 SET password_encryption = 'scram-sha-256';
 
 -- A standby has it from its primary.
@@ -23,8 +18,6 @@ ALTER ROLE rolesmith_pooler WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINH
 {% for database in ["postgres", "template1"] %}
 -- In template1 for every database that is created later.
 \connect {{ database }}
-\set QUIET on
-SET client_min_messages = 'warning';
 CREATE SCHEMA IF NOT EXISTS rolesmith AUTHORIZATION postgres;
 REVOKE ALL ON SCHEMA rolesmith FROM PUBLIC;
 GRANT USAGE ON SCHEMA rolesmith TO rolesmith_pooler;
