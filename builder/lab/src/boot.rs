@@ -1,0 +1,485 @@
+//! Bringing a lab up: what is there is kept, what is missing is made, what was begun by a program that died is begun again.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    LabReport, Progress,
+    cgroup::Hierarchies,
+    error::{LabError, Result},
+    lab::{enter, group_name, remove_node, socket_path, teardown},
+    launch::{Launch, start_server},
+    network::{Namespace, Ports},
+    outcome::{Answers, NodeReport, Phase, QUESTIONS, Start},
+    preflight::preflight,
+    process::Process,
+    seed::Disk,
+    spec::{LabSpec, NodeSpec},
+    state::{NodeState, ServerState, Stage, State, Store, remove_file},
+    tree::{self, Tree},
+};
+
+/// How [`up`] goes about it.
+#[derive(Debug, Clone)]
+pub struct UpOptions {
+    /// End a lab that is there and begin with empty disks.
+    pub fresh: bool,
+    /// Build a new root tree even if one is known.
+    pub refresh_tree: bool,
+    /// How long a node may take from its start until its systemd has nothing more to do. What cloud-init runs, installing packages
+    /// among it, is part of that.
+    pub boot_limit: Duration,
+}
+
+impl Default for UpOptions {
+    fn default() -> Self {
+        UpOptions {
+            fresh: false,
+            refresh_tree: false,
+            boot_limit: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How long the repository's server may take until it listens.
+const SERVER_LIMIT: Duration = Duration::from_secs(20);
+
+/// Brings the lab up, or completes it, and reports how every node came up. Nodes that run already are left alone.
+///
+/// A node that boots badly is no error here: it is in the report, see [`NodeReport::complaints`].
+///
+/// # Errors
+/// [`LabError::Missing`] when the machine cannot run a lab, [`LabError::Spec`], [`LabError::Busy`] while another process works on
+/// this lab, [`LabError::Boot`] or [`LabError::Timeout`] for a node that did not come up ([`LabError::Nodes`] for several). What runs
+/// at that moment goes on running, for a look or for another try; [`crate::down`] ends it.
+pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Result<LabReport> {
+    spec.check()?;
+    preflight()?;
+    let mut clock = Clock::new();
+    let store = Store::at(&spec.state_dir);
+    let _lock = store.lock()?;
+    can_carry_disks(&spec.state_dir)?;
+
+    let mut recorded = store.load()?;
+    if let (true, Some(state)) = (options.fresh, &recorded) {
+        progress.step(None, "ending the lab that is there");
+        teardown(&store, state)?;
+        recorded = None;
+        clock.lap("end of the old lab");
+    }
+    let mut state = recorded.unwrap_or_else(|| State::new(&spec.name, &spec.state_dir));
+    if state.name != spec.name {
+        return Err(LabError::Spec(format!(
+            "{} holds the lab of fleet {}",
+            spec.state_dir.display(),
+            state.name
+        )));
+    }
+    let tree = tree::ensure(&spec.tree, options.refresh_tree, progress)?;
+    clock.lap("root tree");
+
+    store.save(&state)?;
+    tree.hold(&state.id, &spec.state_dir)?;
+    let hierarchies = Hierarchies::detect()?;
+    drop_surplus_nodes(spec, &store, &mut state, &hierarchies)?;
+    let namespace = Namespace::named(&state.id);
+    namespace.create(&spec.network)?;
+    clock.lap("network");
+    serve_repository(spec, &store, &mut state, &hierarchies, progress)?;
+    clock.lap("repository");
+
+    let starts = record_nodes(spec, &store, &mut state, &tree)?;
+    let work = Work {
+        spec,
+        options,
+        progress,
+        store: &store,
+        hierarchies: &hierarchies,
+        state: Mutex::new(state),
+    };
+    let results: Vec<Result<NodeReport>> = thread::scope(|scope| {
+        let threads: Vec<_> = spec
+            .nodes
+            .iter()
+            .zip(&starts)
+            .map(|(node, start)| scope.spawn(|| work.node(node, *start)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    });
+    clock.lap("nodes");
+
+    let mut nodes = Vec::new();
+    let mut errors = Vec::new();
+    for (node, result) in spec.nodes.iter().zip(results) {
+        match result {
+            Ok(report) => nodes.push(report),
+            Err(error) => errors.push((node.name.clone(), error)),
+        }
+    }
+    match errors.len() {
+        0 => Ok(LabReport {
+            name: spec.name.clone(),
+            tree: tree.root,
+            phases: clock.laps,
+            nodes,
+        }),
+        1 => Err(errors.remove(0).1),
+        _ => Err(LabError::Nodes(errors)),
+    }
+}
+
+/// Ends what the record has and the specification has not.
+fn drop_surplus_nodes(
+    spec: &LabSpec,
+    store: &Store,
+    state: &mut State,
+    hierarchies: &Hierarchies,
+) -> Result<()> {
+    let surplus: Vec<String> = state
+        .nodes
+        .keys()
+        .filter(|name| !spec.nodes.iter().any(|node| node.name == **name))
+        .cloned()
+        .collect();
+    for name in surplus {
+        remove_node(store, state, hierarchies, &name)?;
+        state.nodes.remove(&name);
+        store.save(state)?;
+    }
+    Ok(())
+}
+
+/// Has the repository served, by the process that does so already or by a new one.
+fn serve_repository(
+    spec: &LabSpec,
+    store: &Store,
+    state: &mut State,
+    hierarchies: &Hierarchies,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let group = hierarchies.group(&group_name(&state.id, "server"));
+    let wanted = spec.repository.as_ref().map(|repository| {
+        (
+            repository,
+            format!("{}:{}", spec.network.public_prefix.first(), repository.port),
+        )
+    });
+    if let (Some(server), Some((repository, listen))) = (&state.server, &wanted) {
+        let same = server.dir == repository.dir && server.listen == *listen;
+        if same && server.process.is_some_and(Process::is_alive) {
+            return Ok(());
+        }
+    }
+    group.destroy()?;
+    state.server = wanted.as_ref().map(|(repository, listen)| ServerState {
+        dir: repository.dir.clone(),
+        listen: listen.clone(),
+        process: None,
+    });
+    store.save(state)?;
+    let Some((repository, listen)) = wanted else {
+        return Ok(());
+    };
+    progress.step(None, "serving the repository");
+    group.create()?;
+    let mut words = repository.server.clone();
+    words.extend([
+        "--dir".into(),
+        repository.dir.clone().into(),
+        "--listen".into(),
+        listen.into(),
+    ]);
+    let socket = socket_path(&state.id, 0);
+    let namespace = Namespace::named(&state.id);
+    remove_file(&store.server_log())?;
+    let process = start_server(
+        &namespace,
+        &group,
+        &store.server_log(),
+        &socket,
+        &words,
+        SERVER_LIMIT,
+    )?;
+    if let Some(server) = &mut state.server {
+        server.process = Some(process);
+    }
+    store.save(state)
+}
+
+/// Writes every node down before anything is made of it, and says how each is to come to run.
+fn record_nodes(
+    spec: &LabSpec,
+    store: &Store,
+    state: &mut State,
+    tree: &Tree,
+) -> Result<Vec<Start>> {
+    let mut starts = Vec::new();
+    for node in &spec.nodes {
+        let public_address = spec.public_address(node).ok_or_else(|| {
+            LabError::Spec(format!(
+                "{} of node {} has no public counterpart",
+                node.address, node.name
+            ))
+        })?;
+        let Some(known) = state.nodes.get_mut(&node.name) else {
+            let index = state.free_index();
+            let new = NodeState {
+                index,
+                address: node.address,
+                public_address,
+                roles: node.roles.clone(),
+                tree: tree.root.clone(),
+                stage: Stage::Starting,
+            };
+            state.nodes.insert(node.name.clone(), new);
+            starts.push(Start::New);
+            continue;
+        };
+        if (known.address, known.public_address) != (node.address, public_address) {
+            let why = format!(
+                "node {} was made with the address {}, now it has {}; begin afresh",
+                node.name, known.address, node.address
+            );
+            return Err(LabError::Spec(why));
+        }
+        known.roles.clone_from(&node.roles);
+        starts.push(match known.stage {
+            Stage::Started { nspawn, leader } if nspawn.is_alive() && leader.is_alive() => {
+                Start::Running
+            }
+            _ if !known.tree.is_dir() => {
+                let why = format!(
+                    "the root tree of node {} ({}) is gone; begin afresh",
+                    node.name,
+                    known.tree.display()
+                );
+                return Err(LabError::Spec(why));
+            }
+            Stage::Started { .. } => Start::Again,
+            // Whoever wrote this never saw it run: nothing on its disk is worth keeping.
+            Stage::Starting => Start::New,
+        });
+        if starts.last() != Some(&Start::Running) {
+            known.stage = Stage::Starting;
+        }
+    }
+    store.save(state)?;
+    Ok(starts)
+}
+
+/// What the nodes' threads share.
+struct Work<'a> {
+    spec: &'a LabSpec,
+    options: &'a UpOptions,
+    progress: &'a dyn Progress,
+    store: &'a Store,
+    hierarchies: &'a Hierarchies,
+    state: Mutex<State>,
+}
+
+impl Work<'_> {
+    /// Brings one node up and asks how it is.
+    fn node(&self, node: &NodeSpec, start: Start) -> Result<NodeReport> {
+        let (id, known) = {
+            let state = self
+                .state
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            (state.id.clone(), state.nodes.get(&node.name).cloned())
+        };
+        let known = known.ok_or_else(|| LabError::NoNode(node.name.clone()))?;
+        let mut clock = Clock::new();
+        let leader = match known.stage {
+            Stage::Started { leader, .. } => leader,
+            Stage::Starting => self.boot(node, &known, &id, start, &mut clock)?,
+        };
+        self.progress.step(
+            Some(&node.name),
+            "asking systemd and cloud-init how it went",
+        );
+        let said = enter(
+            leader.pid,
+            &["sh", "-c", QUESTIONS],
+            Some(self.options.boot_limit),
+        )?;
+        let answers = Answers::parse(&said);
+        let network = &self.spec.network;
+        let wanted = [
+            (network.public_interface.as_str(), known.public_address),
+            (network.private_interface.as_str(), known.address),
+        ];
+        let mut phases = clock.laps;
+        if start != Start::Running {
+            phases.extend(answers.phases());
+        }
+        let report = NodeReport {
+            name: node.name.clone(),
+            start,
+            system: answers.system(),
+            failed_units: answers.failed_units(),
+            cloud_init: answers.cloud_init(),
+            network_problems: answers.network_problems(&wanted),
+            phases,
+        };
+        let complaints = report.complaints().len();
+        let words = match complaints {
+            0 => "running".to_owned(),
+            1 => "running, with 1 complaint".to_owned(),
+            _ => format!("running, with {complaints} complaints"),
+        };
+        self.progress.step(Some(&node.name), &words);
+        Ok(report)
+    }
+
+    fn boot(
+        &self,
+        node: &NodeSpec,
+        known: &NodeState,
+        id: &str,
+        start: Start,
+        clock: &mut Clock,
+    ) -> Result<Process> {
+        let group = self.hierarchies.group(&group_name(id, &node.name));
+        let namespace = Namespace::named(id);
+        let ports = Ports::of(known.index);
+        let disk = Disk::at(self.store.nodes().join(&node.name));
+        // What a killed program, or a node that ended, left.
+        group.destroy()?;
+        namespace.unplug(&ports)?;
+        if start == Start::New {
+            crate::state::remove_tree(disk.directory())?;
+        }
+        self.progress.step(Some(&node.name), "starting");
+        disk.write(self.spec, node, &known.tree)?;
+        group.create()?;
+        match node.memory_limit {
+            Some(bytes) if self.hierarchies.can_limit_memory() => group.limit_memory(bytes)?,
+            Some(_) => self.progress.step(
+                Some(&node.name),
+                "no memory limit: this kernel has no controller for it",
+            ),
+            None => {}
+        }
+        let launch = Launch {
+            name: &node.name,
+            disk: &disk,
+            tree: &known.tree,
+            namespace: &namespace,
+            group: &group,
+            ports: &ports,
+            private_interface: &self.spec.network.private_interface,
+            public_interface: &self.spec.network.public_interface,
+            socket: &socket_path(id, known.index),
+            limit: self.options.boot_limit,
+        };
+        let mut launched = launch.start()?;
+        self.record(
+            &node.name,
+            Stage::Started {
+                nspawn: launched.nspawn,
+                leader: launched.leader,
+            },
+        )?;
+        clock.lap("launch");
+        self.progress.step(Some(&node.name), "booting");
+        launched
+            .wait_ready(&launch)
+            .map_err(|error| with_jobs(error, launched.leader.pid))?;
+        clock.lap("boot");
+        Ok(launched.leader)
+    }
+
+    fn record(&self, name: &str, stage: Stage) -> Result<()> {
+        let mut state = self
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(node) = state.nodes.get_mut(name) {
+            node.stage = stage;
+        }
+        self.store.save(&state)
+    }
+}
+
+/// Adds to a time-out what the node's systemd is still waiting for.
+fn with_jobs(error: LabError, leader: u32) -> LabError {
+    let LabError::Timeout { what, limit } = error else {
+        return error;
+    };
+    let jobs = enter(
+        leader,
+        &["systemctl", "list-jobs", "--no-legend", "--plain"],
+        Some(Duration::from_secs(10)),
+    );
+    let running: Vec<String> = jobs
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| line.trim_end().ends_with("running"))
+        .filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned))
+        .collect();
+    let what = if running.is_empty() {
+        what
+    } else {
+        format!("{what} (it is still at {})", running.join(", "))
+    };
+    LabError::Timeout { what, limit }
+}
+
+/// overlayfs cannot keep a writable layer everywhere, and its own words on that are "wrong fs type, bad option, bad superblock".
+fn can_carry_disks(state_dir: &Path) -> Result<()> {
+    // <linux/magic.h>
+    const OVERLAYFS: i64 = 0x794c_7630;
+    const NFS: i64 = 0x6969;
+    const MSDOS: i64 = 0x4d44;
+    const V9FS: i64 = 0x0102_1997;
+    let kind = rustix::fs::statfs(state_dir)
+        .map_err(|error| LabError::file("examine", state_dir)(error.into()))?
+        .f_type as i64;
+    let name = match kind {
+        OVERLAYFS => "overlayfs (inside a container? mount a volume there)",
+        NFS => "NFS",
+        MSDOS => "FAT",
+        V9FS => "9p (on WSL, choose a directory of the Linux file system)",
+        _ => return Ok(()),
+    };
+    let dir: PathBuf = state_dir.to_owned();
+    Err(LabError::Spec(format!(
+        "{} is on {name}, where the nodes' disks cannot be kept; choose another directory",
+        dir.display()
+    )))
+}
+
+/// Takes lap times.
+struct Clock {
+    last: Instant,
+    laps: Vec<Phase>,
+}
+
+impl Clock {
+    fn new() -> Clock {
+        Clock {
+            last: Instant::now(),
+            laps: Vec::new(),
+        }
+    }
+
+    fn lap(&mut self, name: &str) {
+        let seconds = self.last.elapsed().as_millis() as f64 / 1000.0;
+        self.laps.push(Phase {
+            name: name.to_owned(),
+            seconds,
+        });
+        self.last = Instant::now();
+    }
+}

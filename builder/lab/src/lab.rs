@@ -1,0 +1,433 @@
+//! A lab that is up: looking at it, going into its nodes, and ending it.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    io::IsTerminal,
+    net::Ipv4Addr,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    Progress,
+    cgroup::Hierarchies,
+    command::{command, run},
+    error::{LabError, Result},
+    launch::OPEN_FILES,
+    network::{Namespace, Ports},
+    process::Process,
+    seed::Disk,
+    state::{NodeState, Stage, State, Store, remove_tree},
+    tree,
+};
+
+/// Sockets by which starting processes report; short, since the path of a socket may have 107 bytes.
+const RUN_DIRECTORY: &str = "/run/rolesmith-lab";
+
+/// Where the process with this number reports; 0 is the repository's server.
+pub(crate) fn socket_path(id: &str, index: u32) -> PathBuf {
+    Path::new(RUN_DIRECTORY).join(id).join(index.to_string())
+}
+
+/// The control group of a part of the lab.
+pub(crate) fn group_name(id: &str, part: &str) -> String {
+    // A node may be called `server`.
+    if part == "server" {
+        format!("{id}/_server")
+    } else {
+        format!("{id}/node-{part}")
+    }
+}
+
+/// A lab as it was recorded when this was opened.
+#[derive(Debug)]
+pub struct Lab {
+    store: Store,
+    state: State,
+}
+
+/// What a lab is doing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Name of the fleet.
+    pub name: String,
+    /// The network namespace, as `nsenter --net=` takes it.
+    pub namespace: PathBuf,
+    /// `ADDRESS:PORT` where the repository is served to the nodes, while it is.
+    pub repository: Option<String>,
+    /// The nodes by name.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// What a node is doing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeStatus {
+    /// Host name.
+    pub name: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// Address in the private network.
+    pub address: Ipv4Addr,
+    /// Address in the public network.
+    pub public_address: Ipv4Addr,
+    /// Whether it runs.
+    pub state: RunState,
+    /// The node's first process, seen from outside, while it runs.
+    pub pid: Option<u32>,
+    /// Bytes of memory in use, page cache included, while it runs and where the kernel counts them.
+    pub memory: Option<u64>,
+}
+
+/// Whether a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Being started, or left so by a program that was killed.
+    Starting,
+    /// Its first process exists. It may still be booting.
+    Running,
+    /// It was started and has ended.
+    Stopped,
+}
+
+/// What a command in a node did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit code; 128 plus the signal's number when a signal ended it.
+    pub code: i32,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Lab {
+    /// The lab in this directory.
+    ///
+    /// # Errors
+    /// [`LabError::NoLab`] when there is none.
+    pub fn open(state_dir: &Path) -> Result<Lab> {
+        let store = Store::at(state_dir);
+        match store.load()? {
+            Some(state) => Ok(Lab { store, state }),
+            None => Err(LabError::NoLab(state_dir.to_owned())),
+        }
+    }
+
+    /// What is running at this moment.
+    ///
+    /// # Errors
+    /// [`LabError::File`] when the machine's mounts cannot be read.
+    pub fn status(&self) -> Result<Status> {
+        let hierarchies = Hierarchies::detect()?;
+        let state = &self.state;
+        let node = |(name, node): (&String, &NodeState)| {
+            let (run, leader) = run_state(node.stage);
+            let group = hierarchies.group(&group_name(&state.id, name));
+            NodeStatus {
+                name: name.clone(),
+                roles: node.roles.clone(),
+                address: node.address,
+                public_address: node.public_address,
+                state: run,
+                pid: leader.map(|leader| leader.pid),
+                memory: leader.and_then(|_| group.memory_in_use()),
+            }
+        };
+        let server = state
+            .server
+            .as_ref()
+            .filter(|server| server.process.is_some_and(Process::is_alive));
+        Ok(Status {
+            name: state.name.clone(),
+            namespace: Namespace::named(&state.id).path(),
+            repository: server.map(|server| server.listen.clone()),
+            nodes: state.nodes.iter().map(node).collect(),
+        })
+    }
+
+    /// Runs a command in a node with this program's standard streams, and returns its exit code (128 plus the number of the signal
+    /// that ended it). With `terminal`, the command gets a terminal of the node's own, as a shell or an editor needs.
+    ///
+    /// # Errors
+    /// [`LabError::NoNode`], [`LabError::NotRunning`], [`LabError::Start`].
+    pub fn exec(&self, node: &str, argv: &[OsString], terminal: bool) -> Result<i32> {
+        // script(1), of the Essential bsdutils, makes the terminal inside the node, where its name means something.
+        let quoted = argv
+            .iter()
+            .map(|word| quote(word))
+            .collect::<Vec<_>>()
+            .join(&OsString::from(" "));
+        let wrapped = ["script", "--quiet", "--return", "--command"].map(OsString::from);
+        let words: Vec<OsString> = if terminal && std::io::stdin().is_terminal() {
+            wrapped
+                .into_iter()
+                .chain([quoted, "/dev/null".into()])
+                .collect()
+        } else {
+            argv.to_vec()
+        };
+        let mut inside = self.command(node, &words)?;
+        inside.stdin(Stdio::inherit());
+        code(inside.status().map_err(|source| LabError::Start {
+            program: "nsenter".to_owned(),
+            source,
+        })?)
+    }
+
+    /// Runs a command in a node and captures what it writes; standard input is empty.
+    ///
+    /// # Errors
+    /// As [`Lab::exec`]. A command that fails is no error here.
+    pub fn output<S: AsRef<OsStr>>(&self, node: &str, argv: &[S]) -> Result<Output> {
+        let output = self
+            .command(node, argv)?
+            .output()
+            .map_err(|source| LabError::Start {
+                program: "nsenter".to_owned(),
+                source,
+            })?;
+        Ok(Output {
+            code: code(output.status)?,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// The command that runs `argv` in a node, as root, in a clean environment, not yet started; standard input is empty. It runs
+    /// outside the node's control group: a frozen node's commands go on, and its memory limit does not count them.
+    ///
+    /// # Errors
+    /// [`LabError::NoNode`], [`LabError::NotRunning`].
+    pub fn command<S: AsRef<OsStr>>(&self, node: &str, argv: &[S]) -> Result<Command> {
+        match run_state(self.node(node)?.stage) {
+            (_, Some(leader)) => Ok(inside(leader.pid, argv, None)),
+            _ => Err(LabError::NotRunning(node.to_owned())),
+        }
+    }
+
+    /// The command that runs `argv` on this machine but in the lab's network, where it can reach every node; standard input is
+    /// empty.
+    pub fn client<S: AsRef<OsStr>>(&self, argv: &[S]) -> Command {
+        let mut network = OsString::from("--net=");
+        network.push(Namespace::named(&self.state.id).path());
+        let mut client = command("nsenter");
+        client.arg(network).arg("--").args(argv);
+        client
+    }
+
+    /// The file with everything a node wrote to its console, and systemd-nspawn's own words.
+    ///
+    /// # Errors
+    /// [`LabError::NoNode`].
+    pub fn console_log(&self, node: &str) -> Result<PathBuf> {
+        self.node(node)?;
+        Ok(self.disk(node).console())
+    }
+
+    /// Runs journalctl(1) with these arguments on a node's journal, with this program's standard streams; the node may have
+    /// stopped. Returns journalctl's exit code.
+    ///
+    /// # Errors
+    /// [`LabError::NoNode`], [`LabError::Start`].
+    pub fn logs(&self, node: &str, arguments: &[OsString]) -> Result<i32> {
+        let mut journal = self.journal(node, arguments)?;
+        code(journal.status().map_err(|source| LabError::Start {
+            program: "journalctl".to_owned(),
+            source,
+        })?)
+    }
+
+    /// The command behind [`Lab::logs`], not yet started.
+    ///
+    /// # Errors
+    /// [`LabError::NoNode`].
+    pub fn journal(&self, node: &str, arguments: &[OsString]) -> Result<Command> {
+        match self.command(node, &["journalctl", "--no-pager"]) {
+            Ok(mut journal) => {
+                journal.args(arguments);
+                Ok(journal)
+            }
+            Err(LabError::NotRunning(_)) => {
+                let mut journal = command("journalctl");
+                journal
+                    .arg("--no-pager")
+                    .arg("--directory")
+                    .arg(self.disk(node).upper().join("var/log/journal"));
+                journal.args(arguments);
+                Ok(journal)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn node(&self, name: &str) -> Result<&NodeState> {
+        self.state
+            .nodes
+            .get(name)
+            .ok_or_else(|| LabError::NoNode(name.to_owned()))
+    }
+
+    fn disk(&self, name: &str) -> Disk {
+        Disk::at(self.store.nodes().join(name))
+    }
+}
+
+/// Ends the lab in this directory and removes all of it: processes, network, control groups, disks, records. Root trees stay, they
+/// are shared. Returns false when there was no lab.
+///
+/// It works on what any crash left, and as often as one likes.
+///
+/// # Errors
+/// [`LabError::Busy`] while another process works on this lab, or whatever could not be removed.
+pub fn down(state_dir: &Path, progress: &dyn Progress) -> Result<bool> {
+    if !state_dir.exists() {
+        return Ok(false);
+    }
+    let store = Store::at(state_dir);
+    let lock = store.lock()?;
+    let state = store.load()?;
+    if let Some(state) = &state {
+        progress.step(None, "ending the nodes");
+        teardown(&store, state)?;
+    } else {
+        store.clear()?;
+    }
+    lock.remove()?;
+    // Only if nothing else is in it; the directory may have been the caller's.
+    let _ = fs::remove_dir(state_dir);
+    Ok(state.is_some())
+}
+
+/// Ends and removes everything recorded. The caller holds the lock.
+pub(crate) fn teardown(store: &Store, state: &State) -> Result<()> {
+    // Everything the lab ever started is in here, recorded one by one or not.
+    Hierarchies::detect()?.group(&state.id).destroy()?;
+    for node in state.nodes.values() {
+        kill_recorded(node.stage);
+    }
+    if let Some(process) = state.server.as_ref().and_then(|server| server.process) {
+        process.kill();
+    }
+    Namespace::named(&state.id).delete()?;
+    remove_tree(&Path::new(RUN_DIRECTORY).join(&state.id))?;
+    // Only when no other lab has its own in it.
+    let _ = fs::remove_dir(RUN_DIRECTORY);
+    for node in state.nodes.values() {
+        tree::release(&node.tree, &state.id)?;
+    }
+    store.clear()
+}
+
+/// Ends one node and removes its disk.
+pub(crate) fn remove_node(
+    store: &Store,
+    state: &State,
+    hierarchies: &Hierarchies,
+    name: &str,
+) -> Result<()> {
+    let Some(node) = state.nodes.get(name) else {
+        return Ok(());
+    };
+    hierarchies.group(&group_name(&state.id, name)).destroy()?;
+    kill_recorded(node.stage);
+    let namespace = Namespace::named(&state.id);
+    if namespace.path().exists() {
+        namespace.unplug(&Ports::of(node.index))?;
+    }
+    remove_tree(&store.nodes().join(name))
+}
+
+fn kill_recorded(stage: Stage) {
+    if let Stage::Started { nspawn, leader } = stage {
+        nspawn.kill();
+        leader.kill();
+    }
+}
+
+/// Whether a node runs, and its first process if it does.
+fn run_state(stage: Stage) -> (RunState, Option<Process>) {
+    match stage {
+        Stage::Starting => (RunState::Starting, None),
+        Stage::Started { leader, .. } if leader.is_alive() => (RunState::Running, Some(leader)),
+        Stage::Started { .. } => (RunState::Stopped, None),
+    }
+}
+
+/// Runs a command in the node with this first process and returns what it wrote to standard output.
+pub(crate) fn enter(leader: u32, argv: &[&str], limit: Option<Duration>) -> Result<String> {
+    run(&mut inside(leader, argv, limit))
+}
+
+fn inside<S: AsRef<OsStr>>(leader: u32, argv: &[S], limit: Option<Duration>) -> Command {
+    // nsenter(1) keeps this program's limits; in the node a login has those that its process 1 was given.
+    let mut inside = command("prlimit");
+    inside.arg(format!("--nofile={OPEN_FILES}"));
+    if let Some(limit) = limit {
+        inside
+            .arg("timeout")
+            .arg(limit.as_secs().max(1).to_string());
+    }
+    inside.arg("nsenter");
+    inside
+        .args(["--target", &leader.to_string(), "--all", "--"])
+        .args(argv);
+    inside.env("LANG", "C.UTF-8").env_remove("LC_ALL");
+    // What the node's programs may draw with is a matter of the terminal in front of the person.
+    if let Some(terminal) = std::env::var_os("TERM") {
+        inside.env("TERM", terminal);
+    }
+    inside
+}
+
+fn code(status: ExitStatus) -> Result<i32> {
+    Ok(status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+}
+
+/// A word as sh(1) reads it back unchanged.
+fn quote(word: &OsStr) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut quoted = vec![b'\''];
+    for byte in word.as_bytes() {
+        match byte {
+            b'\'' => quoted.extend_from_slice(b"'\\''"),
+            other => quoted.push(*other),
+        }
+    }
+    quoted.push(b'\'');
+    OsString::from_vec(quoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_words_come_back_from_a_shell_unchanged() {
+        for word in ["plain", "", "it's", "a b\nc", "$HOME `id` \\ \"x\" *"] {
+            let script =
+                [OsString::from("printf %s"), quote(OsStr::new(word))].join(OsStr::new(" "));
+            let output = Command::new("sh")
+                .arg("-c")
+                .arg(script)
+                .output()
+                .expect("sh runs");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
+        }
+    }
+
+    #[test]
+    fn ending_a_lab_that_never_was_is_no_error() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let gone = directory.path().join("never");
+        assert!(!down(&gone, &crate::Silent).expect("nothing to do"));
+        assert!(matches!(Lab::open(&gone), Err(LabError::NoLab(_))));
+    }
+}

@@ -1,0 +1,270 @@
+//! What is recorded of a lab, so that any later process can find, use and end it.
+//!
+//! A resource is written down before it is made. Names of namespaces and groups are derived from the lab's directory, so a
+//! record that says too much is harmless: what is not there needs no removal.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    net::Ipv4Addr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::{LabError, Result},
+    process::Process,
+};
+
+/// Raised when the shape of the file changes.
+const VERSION: u32 = 1;
+
+/// The whole record, `lab.json` in the lab's directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    version: u32,
+    /// Name of the fleet.
+    pub(crate) name: String,
+    /// What the lab's namespace and control group are called on this machine.
+    pub(crate) id: String,
+    /// The repository's server.
+    pub(crate) server: Option<ServerState>,
+    /// The nodes by name.
+    pub(crate) nodes: BTreeMap<String, NodeState>,
+}
+
+/// The repository's server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServerState {
+    /// Directory that is served.
+    pub(crate) dir: PathBuf,
+    /// `ADDRESS:PORT` it listens on.
+    pub(crate) listen: String,
+    /// The process, once it is known to listen.
+    pub(crate) process: Option<Process>,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NodeState {
+    /// The node's number in this lab, never given twice.
+    pub(crate) index: u32,
+    /// Address in the private network.
+    pub(crate) address: Ipv4Addr,
+    /// Address in the public network.
+    pub(crate) public_address: Ipv4Addr,
+    /// Its roles.
+    pub(crate) roles: Vec<String>,
+    /// Root tree below its disk. A disk never changes trees.
+    pub(crate) tree: PathBuf,
+    /// How far it was when last written down.
+    pub(crate) stage: Stage,
+}
+
+/// How far a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "lowercase")]
+pub(crate) enum Stage {
+    /// It is about to be started, or was being started when the program that did so ended.
+    Starting,
+    /// It was started: systemd-nspawn, and the node's own process 1.
+    Started {
+        /// systemd-nspawn outside.
+        nspawn: Process,
+        /// The node's first process, seen from outside.
+        leader: Process,
+    },
+}
+
+impl State {
+    /// The record of a new lab.
+    pub(crate) fn new(name: &str, directory: &Path) -> State {
+        // Two checkouts may each have a fleet of this name; their directories differ.
+        let hash = Sha256::digest(directory.as_os_str().as_encoded_bytes());
+        let short: String = hash
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        State {
+            version: VERSION,
+            name: name.to_owned(),
+            id: format!("lab-{name}-{short}"),
+            server: None,
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// The smallest number that no node has.
+    pub(crate) fn free_index(&self) -> u32 {
+        (1..)
+            .find(|index| self.nodes.values().all(|node| node.index != *index))
+            .expect("fewer nodes than numbers")
+    }
+}
+
+/// The lab's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    /// The lab in this directory, whether there is one or not.
+    pub(crate) fn at(directory: impl Into<PathBuf>) -> Store {
+        Store {
+            directory: directory.into(),
+        }
+    }
+
+    /// The directory with the nodes' disks.
+    pub(crate) fn nodes(&self) -> PathBuf {
+        self.directory.join("nodes")
+    }
+
+    /// Where the repository's server writes its complaints.
+    pub(crate) fn server_log(&self) -> PathBuf {
+        self.directory.join("server.log")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.join("lab.json")
+    }
+
+    /// Reads the record; nothing when there is no lab.
+    pub(crate) fn load(&self) -> Result<Option<State>> {
+        let path = self.file();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(LabError::file("read", path)(error)),
+        };
+        let state: State = serde_json::from_slice(&text).map_err(|error| LabError::State {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        if state.version != VERSION {
+            let reason = format!(
+                "it is of version {}, this program writes {VERSION}",
+                state.version
+            );
+            return Err(LabError::State { path, reason });
+        }
+        Ok(Some(state))
+    }
+
+    /// Writes the record: complete and on disk, or not at all.
+    pub(crate) fn save(&self, state: &State) -> Result<()> {
+        let path = self.file();
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".lab.json.")
+                .tempfile_in(&self.directory)?;
+            serde_json::to_writer_pretty(&mut file, state)?;
+            file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            File::open(&self.directory)?.sync_all()
+        };
+        write().map_err(LabError::file("write", &path))
+    }
+
+    /// Removes the record and whatever else the lab's directory holds of the lab. The record goes last.
+    pub(crate) fn clear(&self) -> Result<()> {
+        remove_tree(&self.nodes())?;
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(LabError::file("read", &self.directory)(error)),
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            // Temporary files of a save that was killed.
+            if name == "server.log" || name.to_string_lossy().starts_with(".lab.json.") {
+                remove_file(&entry.path())?;
+            }
+        }
+        remove_file(&self.file())
+    }
+
+    /// Takes the lab for this process alone. Fails at once when another has it.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        fs::create_dir_all(&self.directory).map_err(LabError::file("make", &self.directory))?;
+        Lock::take(&self.directory.join("lock"), false)
+    }
+}
+
+/// A file lock, given back when dropped or when the process ends in any way.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock on this path, making the file; with `wait`, waits until it is free.
+    pub(crate) fn take(path: &Path, wait: bool) -> Result<Lock> {
+        use rustix::fs::{FlockOperation, flock};
+        loop {
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(path)
+                .map_err(LabError::file("open", path))?;
+            let operation = if wait {
+                FlockOperation::LockExclusive
+            } else {
+                FlockOperation::NonBlockingLockExclusive
+            };
+            match flock(&file, operation) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(LabError::Busy(path.to_owned())),
+                Err(error) => return Err(LabError::file("lock", path)(error.into())),
+            }
+            // The holder before may have removed the file (`remove`) between our opening and locking it.
+            let held = file.metadata().map_err(LabError::file("read", path))?;
+            if fs::metadata(path)
+                .is_ok_and(|now| now.ino() == held.ino() && now.dev() == held.dev())
+            {
+                return Ok(Lock {
+                    path: path.to_owned(),
+                    _file: file,
+                });
+            }
+        }
+    }
+
+    /// Gives the lock back and removes its file.
+    pub(crate) fn remove(self) -> Result<()> {
+        remove_file(&self.path)
+    }
+}
+
+/// Removes a file that may not be there.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LabError::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory that may not be there, with all below it.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LabError::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+use super::*;
+
+fn node(index: u32) -> NodeState {
+    NodeState {
+        index,
+        address: Ipv4Addr::new(10, 77, 0, 11),
+        public_address: Ipv4Addr::new(10, 78, 0, 11),
+        roles: vec!["app".to_owned()],
+        tree: "/t".into(),
+        stage: Stage::Started {
+            nspawn: Process { pid: 7, started: 8 },
+            leader: Process {
+                pid: 9,
+                started: 10,
+            },
+        },
+    }
+}
+
+#[test]
+fn what_is_saved_is_loaded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::at(directory.path());
+    assert_eq!(store.load().expect("no lab is no error"), None);
+    let mut state = State::new("acme", directory.path());
+    state.nodes.insert("a".to_owned(), node(1));
+    store.save(&state).expect("saved");
+    assert_eq!(store.load().expect("loaded"), Some(state.clone()));
+    state.nodes.insert("b".to_owned(), node(3));
+    assert_eq!(state.free_index(), 2);
+}
+
+#[test]
+fn clearing_leaves_an_empty_directory_also_after_a_killed_save() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::at(directory.path());
+    let lock = store.lock().expect("free");
+    store
+        .save(&State::new("acme", directory.path()))
+        .expect("saved");
+    fs::write(directory.path().join(".lab.json.half"), "{").expect("written");
+    fs::create_dir_all(store.nodes().join("a/upper")).expect("made");
+    store.clear().expect("cleared");
+    lock.remove().expect("removed");
+    assert_eq!(fs::read_dir(directory.path()).expect("read").count(), 0);
+}
+
+#[test]
+fn a_lab_has_one_master() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::at(directory.path());
+    let lock = store.lock().expect("free");
+    assert!(matches!(store.lock(), Err(LabError::Busy(_))));
+    drop(lock);
+    store.lock().expect("free again");
+}
+
+#[test]
+fn a_record_of_another_version_or_a_broken_one_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::at(directory.path());
+    let mut state = State::new("acme", directory.path());
+    state.version += 1;
+    store.save(&state).expect("saved");
+    assert!(
+        store
+            .load()
+            .expect_err("refused")
+            .to_string()
+            .contains("version 2")
+    );
+    fs::write(directory.path().join("lab.json"), "{\"version\": 1").expect("written");
+    assert!(matches!(store.load(), Err(LabError::State { .. })));
+}
+
+#[test]
+fn equal_names_in_different_directories_get_different_ids() {
+    assert_ne!(
+        State::new("acme", Path::new("/a")).id,
+        State::new("acme", Path::new("/b")).id
+    );
+}
