@@ -7,6 +7,8 @@
 pub const MAGIC: &[u8; 8] = b"!<arch>\n";
 
 const HEADER_LEN: usize = 60;
+/// Times are twelve decimal digits, enough until the year 33658; a later one is clamped.
+const MAX_MTIME: u64 = 999_999_999_999;
 /// Sizes are ten decimal digits.
 const MAX_SIZE: u64 = 9_999_999_999;
 
@@ -46,7 +48,7 @@ impl Writer {
     pub fn append_to(archive: Vec<u8>, mtime: u64) -> Self {
         Self {
             out: archive,
-            mtime,
+            mtime: mtime.min(MAX_MTIME),
         }
     }
 

@@ -44,9 +44,9 @@ pub enum OpenPgpError {
         /// Expiry of the key, Unix seconds.
         expires: u64,
     },
-    /// The file holds no key that may sign and is not protected by a passphrase.
+    /// The file holds no key that may sign, is not revoked and not protected by a passphrase.
     #[error(
-        "no version 4 key that may sign and has no passphrase; a protected key is used through the gpg program"
+        "no version 4 key that may sign, is not revoked and has no passphrase; a protected key is used through the gpg program"
     )]
     NoSigningKey,
     /// Text to clearsign holds a carriage return, which readers treat in different ways.

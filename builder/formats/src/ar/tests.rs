@@ -16,6 +16,15 @@ fn members_are_padded_to_even_offsets() {
 }
 
 #[test]
+fn a_time_beyond_the_field_does_not_shift_the_header() {
+    let mut writer = Writer::new(u64::MAX);
+    writer.member("a", b"x").unwrap();
+    let bytes = writer.finish();
+    let member = read(&bytes).unwrap()[0];
+    assert_eq!((member.mtime, member.data), (999_999_999_999, &b"x"[..]));
+}
+
+#[test]
 fn names_and_broken_archives_are_refused() {
     for name in ["", "sixteen-letters-", "a b", "a/b", "é"] {
         assert_eq!(

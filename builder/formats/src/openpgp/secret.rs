@@ -149,7 +149,14 @@ impl SecretKey {
                     .signatures
                     .iter()
                     .any(|signature| signature.key_flags().sign())
+                && !sub
+                    .signatures
+                    .iter()
+                    .any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation))
         });
+        if !key.details.revocation_signatures.is_empty() {
+            return Err(OpenPgpError::NoSigningKey);
+        }
         let primary = key.primary_key.version() == KeyVersion::V4
             && plain(key.primary_key.secret_params())
             && key

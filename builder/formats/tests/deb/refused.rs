@@ -1,5 +1,6 @@
 //! What dpkg rejects, or accepts in silence although it is a mistake, is not built.
 
+use proptest::prelude::*;
 use rolesmith_formats::{
     compress::Compression,
     deb::{Deb, DebError, DebInput, ReadError, check_relations, read_deb},
@@ -180,4 +181,16 @@ fn bytes_that_are_no_package() {
         read_deb(&old_format),
         Err(ReadError::Compression(_))
     ));
+}
+
+proptest! {
+    #[test]
+    fn damaged_packages_never_panic(noise in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut bytes = Deb::build(&input(), Compression::Gzip).unwrap().bytes().to_vec();
+        for (at, byte) in noise {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let _ = read_deb(&bytes);
+    }
 }
