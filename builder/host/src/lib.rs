@@ -1,6 +1,7 @@
 //! The operator's machine: loading fleets, keys, publishing, mirroring.
 
 pub mod atomic;
+pub mod mirror;
 pub mod publish;
 pub mod load;
 pub mod ca;

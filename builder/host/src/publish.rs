@@ -29,6 +29,7 @@ pub use lock::WhenBusy;
 pub use state::{Generation, IndexRecord, STATE_DIRECTORY};
 pub use verify::{Fault, Verified, verify};
 
+pub(crate) use execute::digest as digest_of;
 use execute::{execute, io_error};
 use lock::Lock;
 use state::Records;

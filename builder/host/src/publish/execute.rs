@@ -44,19 +44,14 @@ impl Drop for Staged {
 }
 
 fn execute_batch(root: &Path, batch: &[Step]) -> Result<(), PublishError> {
-    let parents: BTreeSet<PathBuf> = batch
-        .iter()
-        .filter_map(Step::path)
-        .map(|path| parent(root, path))
-        .collect();
     let placing = batch
         .iter()
         .any(|step| !matches!(step, Step::Remove { .. }));
-    if placing {
-        for directory in &parents {
-            fs::create_dir_all(directory).map_err(io_error("make the directory", directory))?;
-        }
-    }
+    let directories = if placing {
+        make_directories(root, batch)?
+    } else {
+        BTreeSet::new()
+    };
     let together = batch.len() >= SYNC_TOGETHER;
 
     // Bytes first and in parallel; aliases may speak of files of the same batch, so they follow one by one.
@@ -65,9 +60,7 @@ fn execute_batch(root: &Path, batch: &[Step]) -> Result<(), PublishError> {
         .map(|step| stage(root, step, !together))
         .collect::<Result<_, PublishError>>()?;
     if together && placing {
-        let handle = File::open(root).map_err(io_error("open", root))?;
-        rustix::fs::syncfs(&handle)
-            .map_err(|error| io_error("bring to the disk", root)(error.into()))?;
+        sync_all(root)?;
     }
     for (step, staged) in batch.iter().zip(&mut staged) {
         match step {
@@ -82,13 +75,38 @@ fn execute_batch(root: &Path, batch: &[Step]) -> Result<(), PublishError> {
             Step::Barrier => {}
         }
     }
-    if placing {
-        for directory in parents {
+    if directories.len() >= SYNC_TOGETHER {
+        sync_all(root)?;
+    } else {
+        for directory in directories {
             atomic::sync_directory(&directory)
                 .map_err(io_error("bring to the disk", &directory))?;
         }
     }
     Ok(())
+}
+
+/// Makes the directories of all steps; gives those whose entries have to be brought to the disk afterwards, which
+/// includes the parents of new ones.
+fn make_directories(root: &Path, batch: &[Step]) -> Result<BTreeSet<PathBuf>, PublishError> {
+    let mut changed: BTreeSet<PathBuf> = BTreeSet::new();
+    for path in batch.iter().filter_map(Step::path) {
+        let directory = parent(root, path);
+        let mut missing = directory.as_path();
+        while !changed.contains(missing) && missing != root && !missing.is_dir() {
+            missing = atomic::parent_of(missing);
+            changed.insert(missing.to_owned());
+        }
+        fs::create_dir_all(&directory).map_err(io_error("make the directory", &directory))?;
+        changed.insert(directory);
+    }
+    Ok(changed)
+}
+
+/// Brings everything on the repository's file system to the disk.
+fn sync_all(root: &Path) -> Result<(), PublishError> {
+    let handle = File::open(root).map_err(io_error("open", root))?;
+    rustix::fs::syncfs(&handle).map_err(|error| io_error("bring to the disk", root)(error.into()))
 }
 
 fn stage(root: &Path, step: &Step, sync: bool) -> Result<Option<Staged>, PublishError> {
@@ -148,7 +166,7 @@ fn import(
 }
 
 /// Digest of what is left of a file.
-pub(super) fn digest(file: &mut File) -> io::Result<Sha256> {
+pub(crate) fn digest(file: &mut File) -> io::Result<Sha256> {
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     loop {

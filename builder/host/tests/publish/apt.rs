@@ -50,9 +50,13 @@ impl Apt {
 
     /// Replaces the source and its keys.
     pub(crate) fn trust(&self, uri: &str, keys: &[&dyn Signer]) {
-        let mut source = format!("Types: deb\nURIs: {uri}\nSuites: fleet\nComponents: main\nSigned-By:\n");
+        let mut source =
+            format!("Types: deb\nURIs: {uri}\nSuites: fleet\nComponents: main\nSigned-By:\n");
         // apt reads several keys of one source from a file, one armored block after the other.
-        let keyring: String = keys.iter().map(|key| key.public_key_armored().unwrap()).collect();
+        let keyring: String = keys
+            .iter()
+            .map(|key| key.public_key_armored().unwrap())
+            .collect();
         let path = self.path().join("keyring.asc");
         fs::write(&path, keyring).unwrap();
         source.truncate(source.len() - 1);
@@ -81,7 +85,11 @@ impl Apt {
     pub(crate) fn update(&self) -> Result<String, String> {
         let output = self.run("apt-get", &["update", "--error-on=any"]);
         let text = text(&output);
-        if output.status.success() && !text.contains("W:") && !text.contains("E:") { Ok(text) } else { Err(text) }
+        if output.status.success() && !text.contains("W:") && !text.contains("E:") {
+            Ok(text)
+        } else {
+            Err(text)
+        }
     }
 
     /// `apt-get download`; gives the file's bytes.
@@ -104,12 +112,20 @@ impl Apt {
     pub(crate) fn versions(&self, package: &str) -> Vec<String> {
         let output = self.run("apt-cache", &["madison", package]);
         let lines = String::from_utf8(output.stdout).unwrap();
-        lines.lines().filter_map(|line| line.split('|').nth(1)).map(|version| version.trim().to_owned()).collect()
+        lines
+            .lines()
+            .filter_map(|line| line.split('|').nth(1))
+            .map(|version| version.trim().to_owned())
+            .collect()
     }
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// A web server for files below a directory, on a loopback port of the kernel's choice, until it is dropped.
@@ -136,7 +152,12 @@ impl Server {
                 std::thread::spawn(move || serve(&root, &log, &stream.unwrap()));
             }
         });
-        Self { address, stop, thread: Some(thread), requests }
+        Self {
+            address,
+            stop,
+            thread: Some(thread),
+            requests,
+        }
     }
 
     pub(crate) fn uri(&self) -> String {
@@ -175,20 +196,32 @@ fn serve(root: &Path, log: &Mutex<Vec<String>>, stream: &TcpStream) -> Option<()
                 break;
             }
         }
-        let path = request.split(' ').nth(1)?.trim_start_matches('/').to_owned();
+        let path = request
+            .split(' ')
+            .nth(1)?
+            .trim_start_matches('/')
+            .to_owned();
         log.lock().unwrap().push(path.clone());
         let (status, body) = match fs::read(root.join(&path)) {
             Ok(body) => ("200 OK", body),
             Err(_) => ("404 Not Found", Vec::new()),
         };
         let mut stream = stream;
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+        .ok()?;
         stream.write_all(&body).ok()?;
     }
 }
 
 fn publish_versions(target: &Target, version: &str, signers: &[&dyn Signer], epoch: u64) {
-    let packages = files([deb("portable", version, "all"), deb("native", version, "amd64")]);
+    let packages = files([
+        deb("portable", version, "all"),
+        deb("native", version, "amd64"),
+    ]);
     publish(target, &input(packages, signers, epoch)).unwrap();
 }
 
@@ -202,18 +235,34 @@ fn apt_takes_the_repository() {
 
     for web in [false, true] {
         let server = Server::start(target.root.clone());
-        let uri = if web { server.uri() } else { format!("file:{}", target.root.display()) };
+        let uri = if web {
+            server.uri()
+        } else {
+            format!("file:{}", target.root.display())
+        };
         let apt = Apt::new(&uri, &signers);
         let log = apt.update().unwrap();
-        assert_eq!((apt.versions("portable"), apt.versions("native")), (vec!["1.0".to_owned()], vec!["1.0".to_owned()]), "{log}");
+        assert_eq!(
+            (apt.versions("portable"), apt.versions("native")),
+            (vec!["1.0".to_owned()], vec!["1.0".to_owned()]),
+            "{log}"
+        );
         let package = target.root.join("pool/main/n/native/native_1.0_amd64.deb");
         assert!(apt.download("native").unwrap() == fs::read(package).unwrap());
         let plan = apt.run("apt-get", &["install", "--simulate", "portable", "native"]);
         assert!(plan.status.success(), "{plan:?}");
         if web {
             let asked = server.requests();
-            assert!(asked.iter().any(|path| path.contains("/by-hash/SHA512/")), "{asked:?}");
-            assert!(!asked.iter().any(|path| path.contains("binary-all") || path.contains("/SHA256/")), "{asked:?}");
+            assert!(
+                asked.iter().any(|path| path.contains("/by-hash/SHA512/")),
+                "{asked:?}"
+            );
+            assert!(
+                !asked
+                    .iter()
+                    .any(|path| path.contains("binary-all") || path.contains("/SHA256/")),
+                "{asked:?}"
+            );
         }
     }
 }
@@ -234,12 +283,20 @@ fn contents_are_what_apt_acquires() {
     apt.update().unwrap();
     let lists = tree(&apt.path().join("state/lists"));
     let read = |suffix: &str| {
-        let name = lists.iter().find(|name| name.ends_with(suffix)).unwrap_or_else(|| panic!("{suffix} in {lists:?}"));
+        let name = lists
+            .iter()
+            .find(|name| name.ends_with(suffix))
+            .unwrap_or_else(|| panic!("{suffix} in {lists:?}"));
         fs::read_to_string(apt.path().join("state/lists").join(name)).unwrap()
     };
     assert!(read("main_Contents-amd64").contains("usr/share/native/content "));
     let all = read("main_Contents-all");
-    assert!(all.lines().any(|line| line.split_whitespace().eq(["usr/share/portable/content", "misc/portable"])), "{all}");
+    assert!(
+        all.lines().any(|line| line
+            .split_whitespace()
+            .eq(["usr/share/portable/content", "misc/portable"])),
+        "{all}"
+    );
     assert!(!all.contains("native"));
 }
 

@@ -21,9 +21,21 @@ impl Setup {
         let key = key(1);
         let directory = tempfile::tempdir().unwrap();
         let target = target(directory.path());
-        publish(&target, &input(files([deb("tool", "1.0", "all")]), &[&key as &dyn Signer], date)).unwrap();
+        publish(
+            &target,
+            &input(
+                files([deb("tool", "1.0", "all")]),
+                &[&key as &dyn Signer],
+                date,
+            ),
+        )
+        .unwrap();
         let server = Server::start(target.root.clone());
-        Self { target, server, _directory: directory }
+        Self {
+            target,
+            server,
+            _directory: directory,
+        }
     }
 
     fn apt(&self) -> Apt {
@@ -33,8 +45,11 @@ impl Setup {
     /// The file and its other names, all of which apt may ask for.
     fn names(&self, path: &str) -> Vec<PathBuf> {
         let bytes = fs::read(self.target.root.join(path)).unwrap();
-        let all = tree(&self.target.root).into_iter().map(|name| self.target.root.join(name));
-        all.filter(|name| fs::read(name).unwrap() == bytes).collect()
+        let all = tree(&self.target.root)
+            .into_iter()
+            .map(|name| self.target.root.join(name));
+        all.filter(|name| fs::read(name).unwrap() == bytes)
+            .collect()
     }
 
     fn faults(&self) -> Vec<Fault> {
@@ -64,7 +79,10 @@ fn a_changed_release_is_refused() {
     let setup = Setup::new(now());
     damage(&setup.target.root.join("dists/fleet/InRelease"));
     let said = setup.apt().update().unwrap_err();
-    assert!(said.contains("BADSIG") || said.contains("NODATA") || said.contains("Clearsigned"), "{said}");
+    assert!(
+        said.contains("BADSIG") || said.contains("NODATA") || said.contains("Clearsigned"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -90,7 +108,12 @@ fn a_changed_package_is_refused() {
     apt.update().unwrap();
     let said = apt.download("tool").unwrap_err();
     assert!(said.contains("Hash Sum mismatch"), "{said}");
-    assert_eq!(setup.faults(), [Fault::WrongDigest("pool/main/t/tool/tool_1.0_all.deb".to_owned())]);
+    assert_eq!(
+        setup.faults(),
+        [Fault::WrongDigest(
+            "pool/main/t/tool/tool_1.0_all.deb".to_owned()
+        )]
+    );
 }
 
 #[test]
@@ -98,7 +121,10 @@ fn an_expired_repository_is_refused() {
     // Valid for a day, published two days ago.
     let setup = Setup::new(now() - 2 * 86_400);
     let said = setup.apt().update().unwrap_err();
-    assert!(said.contains("is expired") || said.contains("Release file for"), "{said}");
+    assert!(
+        said.contains("is expired") || said.contains("Release file for"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -111,7 +137,9 @@ fn a_repository_of_the_future_is_refused() {
 #[test]
 fn another_key_is_refused() {
     let setup = Setup::new(now());
-    let said = Apt::new(&setup.server.uri(), &[&key(2)]).update().unwrap_err();
+    let said = Apt::new(&setup.server.uri(), &[&key(2)])
+        .update()
+        .unwrap_err();
     assert!(said.contains("NO_PUBKEY"), "{said}");
 }
 
@@ -121,12 +149,24 @@ fn an_older_repository_does_not_replace_a_newer() {
     let setup = Setup::new(start);
     let kept = fs::read(setup.target.root.join("dists/fleet/InRelease")).unwrap();
     let key = key(1);
-    publish(&setup.target, &input(files([deb("tool", "2.0", "all")]), &[&key as &dyn Signer], start + 100)).unwrap();
+    publish(
+        &setup.target,
+        &input(
+            files([deb("tool", "2.0", "all")]),
+            &[&key as &dyn Signer],
+            start + 100,
+        ),
+    )
+    .unwrap();
     let apt = setup.apt();
     apt.update().unwrap();
     assert_eq!(apt.versions("tool"), ["2.0"]);
     fs::write(setup.target.root.join("dists/fleet/InRelease.new"), kept).unwrap();
-    fs::rename(setup.target.root.join("dists/fleet/InRelease.new"), setup.target.root.join("dists/fleet/InRelease")).unwrap();
+    fs::rename(
+        setup.target.root.join("dists/fleet/InRelease.new"),
+        setup.target.root.join("dists/fleet/InRelease"),
+    )
+    .unwrap();
     let _ = apt.update();
     assert_eq!(apt.versions("tool"), ["2.0"]);
 }

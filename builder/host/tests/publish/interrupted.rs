@@ -22,7 +22,11 @@ fn publish_pair(directory: &Path, version: u64) {
     let key = key(1);
     let signers: [&dyn Signer; 1] = [&key];
     let version = version.to_string();
-    let packages = files([deb("left", &version, "all"), deb("right", &version, "amd64"), deb("stays", "1", "all")]);
+    let packages = files([
+        deb("left", &version, "all"),
+        deb("right", &version, "amd64"),
+        deb("stays", "1", "all"),
+    ]);
     publish(&target(directory), &input(packages, &signers, now())).unwrap();
 }
 
@@ -49,20 +53,24 @@ fn readers_see_one_generation_or_the_other() {
         usize::from(before != left)
     };
     let changes = std::thread::scope(|scope| {
-        let readers: Vec<_> = [server.uri(), server.uri(), format!("file:{}", root.display())]
-            .into_iter()
-            .map(|uri| {
-                let apt = Apt::new(&uri, &[&key]);
-                let (done, read) = (&done, &read);
-                scope.spawn(move || {
-                    let mut changes = 0;
-                    while !done.load(Ordering::SeqCst) {
-                        changes += read(&apt);
-                    }
-                    changes
-                })
+        let readers: Vec<_> = [
+            server.uri(),
+            server.uri(),
+            format!("file:{}", root.display()),
+        ]
+        .into_iter()
+        .map(|uri| {
+            let apt = Apt::new(&uri, &[&key]);
+            let (done, read) = (&done, &read);
+            scope.spawn(move || {
+                let mut changes = 0;
+                while !done.load(Ordering::SeqCst) {
+                    changes += read(&apt);
+                }
+                changes
             })
-            .collect();
+        })
+        .collect();
         let mut version = 1;
         // A reader that failed has ended and must not be waited for.
         while !readers.iter().any(|reader| reader.is_finished())
@@ -72,9 +80,15 @@ fn readers_see_one_generation_or_the_other() {
             publish_pair(directory.path(), version);
         }
         done.store(true, Ordering::SeqCst);
-        readers.into_iter().map(|reader| reader.join().unwrap()).sum::<usize>()
+        readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .sum::<usize>()
     });
-    assert!(changes >= READS / 2, "only {changes} of the reads saw a new generation");
+    assert!(
+        changes >= READS / 2,
+        "only {changes} of the reads saw a new generation"
+    );
     assert_eq!(verify(&root, "fleet").unwrap().faults, Vec::<Fault>::new());
 }
 
@@ -82,7 +96,12 @@ fn readers_see_one_generation_or_the_other() {
 #[ignore = "started by a_killed_publisher_leaves_a_whole_suite, which kills it"]
 fn child_publishes_until_it_is_killed() {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).expect("not to be started by hand"));
-    let last = |root: &Path| generations(root, "fleet").unwrap().last().map_or(0, |generation| generation.id);
+    let last = |root: &Path| {
+        generations(root, "fleet")
+            .unwrap()
+            .last()
+            .map_or(0, |generation| generation.id)
+    };
     loop {
         publish_pair(&directory, last(&target(&directory).root) + 1);
     }
@@ -101,7 +120,11 @@ fn a_killed_publisher_leaves_a_whole_suite() {
     let mut unfinished = 0;
     for round in 0..200 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "interrupted::child_publishes_until_it_is_killed", "--ignored"])
+            .args([
+                "--exact",
+                "interrupted::child_publishes_until_it_is_killed",
+                "--ignored",
+            ])
             .env(DIRECTORY, directory.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -111,32 +134,63 @@ fn a_killed_publisher_leaves_a_whole_suite() {
         std::thread::sleep(Duration::from_micros(rng.gen_range(8_000..60_000)));
         child.kill().unwrap();
         let status = child.wait().unwrap();
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "the child failed by itself");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9),
+            "the child failed by itself"
+        );
         unfinished += usize::from(target.root.join(".rolesmith/in-progress").exists());
         let verified = verify(&target.root, "fleet").unwrap();
-        assert_eq!(verified.faults, Vec::<Fault>::new(), "round {round}, seed {seed}");
+        assert_eq!(
+            verified.faults,
+            Vec::<Fault>::new(),
+            "round {round}, seed {seed}"
+        );
         assert_eq!(verified.packages, 3);
         if round % 20 == 0 {
             apt.update().unwrap();
             assert_eq!(apt.versions("left"), apt.versions("right"));
         }
     }
-    assert!(unfinished >= 50, "only {unfinished} of 200 kills hit a publication");
+    assert!(
+        unfinished >= 50,
+        "only {unfinished} of 200 kills hit a publication"
+    );
 
     // The next run takes the lock at once and leaves nothing behind.
     publish_pair(directory.path(), 1_000_000);
-    assert_eq!(verify(&target.root, "fleet").unwrap().faults, Vec::<Fault>::new());
+    assert_eq!(
+        verify(&target.root, "fleet").unwrap().faults,
+        Vec::<Fault>::new()
+    );
     let all = tree(&target.root);
-    assert!(!all.iter().any(|path| path.contains(".rolesmith-tmp-") || path.ends_with("in-progress")), "{all:?}");
+    assert!(
+        !all.iter()
+            .any(|path| path.contains(".rolesmith-tmp-") || path.ends_with("in-progress")),
+        "{all:?}"
+    );
     let kept = generations(&target.root, "fleet").unwrap();
-    let records = all.iter().filter(|path| path.starts_with(".rolesmith/generations/fleet/")).count();
+    let records = all
+        .iter()
+        .filter(|path| path.starts_with(".rolesmith/generations/fleet/"))
+        .count();
     assert_eq!(records, 2 * kept.len());
-    let needed: BTreeSet<String> = kept.iter().flat_map(|generation| {
-        let digest = generation.indexes["main/binary-amd64/Packages"].sha512;
-        let path = target.root.join(format!("dists/fleet/main/binary-amd64/by-hash/SHA512/{digest}"));
-        let text = fs::read_to_string(path).unwrap();
-        text.lines().filter_map(|line| line.strip_prefix("Filename: ").map(str::to_owned)).collect::<Vec<_>>()
-    }).collect();
-    let pool: BTreeSet<String> = all.into_iter().filter(|path| path.starts_with("pool/")).collect();
+    let needed: BTreeSet<String> = kept
+        .iter()
+        .flat_map(|generation| {
+            let digest = generation.indexes["main/binary-amd64/Packages"].sha512;
+            let path = target.root.join(format!(
+                "dists/fleet/main/binary-amd64/by-hash/SHA512/{digest}"
+            ));
+            let text = fs::read_to_string(path).unwrap();
+            text.lines()
+                .filter_map(|line| line.strip_prefix("Filename: ").map(str::to_owned))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let pool: BTreeSet<String> = all
+        .into_iter()
+        .filter(|path| path.starts_with("pool/"))
+        .collect();
     assert_eq!(pool, needed);
 }

@@ -20,7 +20,13 @@ fn whole(target: &Target) -> usize {
 fn the_same_input_gives_the_same_repository() {
     let key = key(1);
     let signers: [&dyn Signer; 1] = [&key];
-    let packages = || files([deb("bb", "1", "all"), deb("aa", "1", "all"), deb("libcc", "2", "amd64")]);
+    let packages = || {
+        files([
+            deb("bb", "1", "all"),
+            deb("aa", "1", "all"),
+            deb("libcc", "2", "amd64"),
+        ])
+    };
     let directory = tempfile::tempdir().unwrap();
     let mut seen = Vec::new();
     for name in ["one", "two"] {
@@ -28,11 +34,26 @@ fn the_same_input_gives_the_same_repository() {
         publish(&target, &input(packages(), &signers, 1_800_000_000)).unwrap();
         assert_eq!(whole(&target), 3);
         let files = tree(&target.root);
-        let bytes: Vec<Vec<u8>> = files.iter().map(|file| fs::read(target.root.join(file)).unwrap()).collect();
-        seen.push((files, bytes.into_iter().filter(|bytes| !bytes.starts_with(b"process ")).collect::<Vec<_>>()));
+        let bytes: Vec<Vec<u8>> = files
+            .iter()
+            .map(|file| fs::read(target.root.join(file)).unwrap())
+            .collect();
+        seen.push((
+            files,
+            bytes
+                .into_iter()
+                .filter(|bytes| !bytes.starts_with(b"process "))
+                .collect::<Vec<_>>(),
+        ));
     }
     assert!(seen[0] == seen[1]);
-    assert!(seen[0].0.contains(&"pool/main/libc/libcc/libcc_2_amd64.deb".to_owned()), "{:?}", seen[0].0);
+    assert!(
+        seen[0]
+            .0
+            .contains(&"pool/main/libc/libcc/libcc_2_amd64.deb".to_owned()),
+        "{:?}",
+        seen[0].0
+    );
 }
 
 #[test]
@@ -42,16 +63,30 @@ fn old_generations_go_with_their_files() {
     let directory = tempfile::tempdir().unwrap();
     let target = target(directory.path());
     for number in 1..=6_u64 {
-        let packages = files([deb("stays", "1", "all"), deb("changes", &number.to_string(), "all")]);
+        let packages = files([
+            deb("stays", "1", "all"),
+            deb("changes", &number.to_string(), "all"),
+        ]);
         // Farther apart than the grace time.
-        let done = publish(&target, &input(packages, &signers, 1_800_000_000 + number * 1000)).unwrap();
+        let done = publish(
+            &target,
+            &input(packages, &signers, 1_800_000_000 + number * 1000),
+        )
+        .unwrap();
         assert_eq!(done.generation.id, number);
         assert_eq!(done.new_packages, if number == 1 { 2 } else { 1 });
         assert_eq!(whole(&target), 2);
     }
-    let ids: Vec<u64> = generations(&target.root, "fleet").unwrap().iter().map(|g| g.id).collect();
+    let ids: Vec<u64> = generations(&target.root, "fleet")
+        .unwrap()
+        .iter()
+        .map(|g| g.id)
+        .collect();
     assert_eq!(ids, [4, 5, 6]);
-    let pool: Vec<String> = tree(&target.root).into_iter().filter(|path| path.starts_with("pool/")).collect();
+    let pool: Vec<String> = tree(&target.root)
+        .into_iter()
+        .filter(|path| path.starts_with("pool/"))
+        .collect();
     assert_eq!(
         pool,
         [
@@ -62,7 +97,10 @@ fn old_generations_go_with_their_files() {
         ]
     );
     // Three generations of Packages, Packages.gz under two digests; Contents-all is the same in all, Contents-amd64 empty.
-    let hashed = tree(&target.root).into_iter().filter(|path| path.contains("/binary-amd64/by-hash/")).count();
+    let hashed = tree(&target.root)
+        .into_iter()
+        .filter(|path| path.contains("/binary-amd64/by-hash/"))
+        .count();
     assert_eq!(hashed, 3 * 2 * 2);
 }
 
@@ -87,17 +125,27 @@ fn roll_back_publishes_an_earlier_content_with_a_newer_date() {
     let target = target(directory.path());
     for number in 1..=3_u64 {
         let packages = files([deb("changes", &number.to_string(), "all")]);
-        publish(&target, &input(packages, &signers, 1_800_000_000 + number * 1000)).unwrap();
+        publish(
+            &target,
+            &input(packages, &signers, 1_800_000_000 + number * 1000),
+        )
+        .unwrap();
     }
     let index = target.root.join("dists/fleet/main/binary-amd64/Packages");
     assert!(fs::read_to_string(&index).unwrap().contains("Version: 3\n"));
     let done = rollback(&target, "fleet", 2, 1_800_009_000, 86_400, &signers).unwrap();
-    assert_eq!((done.generation.id, done.generation.fields.date), (4, 1_800_009_000));
+    assert_eq!(
+        (done.generation.id, done.generation.fields.date),
+        (4, 1_800_009_000)
+    );
     assert_eq!(whole(&target), 1);
     assert!(fs::read_to_string(&index).unwrap().contains("Version: 2\n"));
     // The first generation has gone by now.
     let gone = rollback(&target, "fleet", 1, 1_800_010_000, 86_400, &signers);
-    assert!(matches!(gone, Err(PublishError::NoGeneration { id: 1, .. })), "{gone:?}");
+    assert!(
+        matches!(gone, Err(PublishError::NoGeneration { id: 1, .. })),
+        "{gone:?}"
+    );
 }
 
 #[test]
@@ -109,34 +157,73 @@ fn a_version_is_published_once() {
     let first = || deb_with("tool", "1.0", "all", "first");
     let other = || deb_with("tool", "1.0", "all", "other");
     publish(&target, &input(files([first()]), &signers, 1_800_000_000)).unwrap();
-    let refused = |result| assert!(matches!(result, Err(PublishError::SameVersionOtherBytes { .. })), "{result:?}");
-    refused(publish(&target, &input(files([other()]), &signers, 1_800_001_000)));
+    let refused = |result| {
+        assert!(
+            matches!(result, Err(PublishError::SameVersionOtherBytes { .. })),
+            "{result:?}"
+        )
+    };
+    refused(publish(
+        &target,
+        &input(files([other()]), &signers, 1_800_001_000),
+    ));
     // Also when the current generation does not have it, but a kept one does.
     publish(&target, &input(files([]), &signers, 1_800_002_000)).unwrap();
-    refused(publish(&target, &input(files([other()]), &signers, 1_800_003_000)));
+    refused(publish(
+        &target,
+        &input(files([other()]), &signers, 1_800_003_000),
+    ));
     // And within one publication.
-    refused(publish(&target, &input(files([deb_with("new", "1", "all", "a"), deb_with("new", "1", "all", "b")]), &signers, 1_800_004_000)));
-    publish(&target, &input(files([first(), first()]), &signers, 1_800_005_000)).unwrap();
+    refused(publish(
+        &target,
+        &input(
+            files([
+                deb_with("new", "1", "all", "a"),
+                deb_with("new", "1", "all", "b"),
+            ]),
+            &signers,
+            1_800_004_000,
+        ),
+    ));
+    publish(
+        &target,
+        &input(files([first(), first()]), &signers, 1_800_005_000),
+    )
+    .unwrap();
     assert_eq!(whole(&target), 1);
 }
 
 #[test]
 fn keys_and_dates_are_looked_at() {
     let rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(5);
-    let expiring = SecretKey::generate_expiring("Test <t@example.org>", KEY_CREATED, Some(1000 * 86_400), rng).unwrap();
+    let expiring = SecretKey::generate_expiring(
+        "Test <t@example.org>",
+        KEY_CREATED,
+        Some(1000 * 86_400),
+        rng,
+    )
+    .unwrap();
     let signers: [&dyn Signer; 1] = [&expiring];
     let end = KEY_CREATED + 1000 * 86_400;
     let directory = tempfile::tempdir().unwrap();
     let target = target(directory.path());
     let late = publish(&target, &input(files([]), &signers, end - 3600));
-    assert!(matches!(late, Err(PublishError::KeyExpires { expires, .. }) if expires == end), "{late:?}");
+    assert!(
+        matches!(late, Err(PublishError::KeyExpires { expires, .. }) if expires == end),
+        "{late:?}"
+    );
     assert!(!target.root.exists());
     let soon = publish(&target, &input(files([]), &signers, end - 20 * 86_400)).unwrap();
-    assert!(matches!(soon.warnings[..], [PublishWarning::KeyExpiresSoon { expires, .. }] if expires == end));
+    assert!(
+        matches!(soon.warnings[..], [PublishWarning::KeyExpiresSoon { expires, .. }] if expires == end)
+    );
     let early = publish(&target, &input(files([]), &signers, end - 90 * 86_400)).unwrap();
     assert_eq!(
         early.warnings,
-        [PublishWarning::DateWentBack { previous: end - 20 * 86_400, now: end - 90 * 86_400 }]
+        [PublishWarning::DateWentBack {
+            previous: end - 20 * 86_400,
+            now: end - 90 * 86_400
+        }]
     );
 }
 
@@ -145,13 +232,19 @@ fn a_second_publisher_is_told() {
     let key = key(1);
     let signers: [&dyn Signer; 1] = [&key];
     let directory = tempfile::tempdir().unwrap();
-    let target = Target { when_busy: WhenBusy::Fail, ..target(directory.path()) };
+    let target = Target {
+        when_busy: WhenBusy::Fail,
+        ..target(directory.path())
+    };
     publish(&target, &input(files([]), &signers, 1_800_000_000)).unwrap();
     let lock = fs::File::open(target.root.join(".rolesmith/lock")).unwrap();
     lock.lock().unwrap();
     let busy = publish(&target, &input(files([]), &signers, 1_800_000_000));
     let holder = format!("process {}", std::process::id());
-    assert!(matches!(&busy, Err(PublishError::Busy { holder: h, .. }) if *h == holder), "{busy:?}");
+    assert!(
+        matches!(&busy, Err(PublishError::Busy { holder: h, .. }) if *h == holder),
+        "{busy:?}"
+    );
     lock.unlock().unwrap();
     publish(&target, &input(files([]), &signers, 1_800_000_000)).unwrap();
 }
@@ -164,7 +257,11 @@ fn two_suites_share_a_pool() {
     let target = target(directory.path());
     for number in 1..=5_u64 {
         for codename in ["fleet", "other"] {
-            let mut input = input(files([deb("shared", &number.to_string(), "all")]), &signers, 1_800_000_000 + number * 1000);
+            let mut input = input(
+                files([deb("shared", &number.to_string(), "all")]),
+                &signers,
+                1_800_000_000 + number * 1000,
+            );
             if codename == "other" {
                 // Stays with the first version, which the other suite has long forgotten.
                 input.components[0].packages = files([deb("shared", "1", "all")]);
@@ -186,7 +283,10 @@ fn names_stay_inside() {
     for bad in ["../x", "", ".", "a/b", "a b", "a\nb"] {
         let input = PublishInputNamed(bad).of(&signers);
         let refused = publish(&target, &input);
-        assert!(matches!(refused, Err(PublishError::BadName { .. })), "{bad:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(PublishError::BadName { .. })),
+            "{bad:?}: {refused:?}"
+        );
     }
 }
 

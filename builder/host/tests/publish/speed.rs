@@ -45,7 +45,12 @@ fn two_thousand_packages() {
         .collect();
     adding.sort();
     let started = Instant::now();
-    let status = Command::new("apt-ftparchive").arg("packages").arg(&packages).stdout(Stdio::null()).status().unwrap();
+    let status = Command::new("apt-ftparchive")
+        .arg("packages")
+        .arg(&packages)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
     assert!(status.success());
     let theirs = started.elapsed();
     writeln!(
@@ -54,6 +59,12 @@ fn two_thousand_packages() {
         adding[2]
     )
     .unwrap();
-    assert!(cold < 2 * theirs.max(Duration::from_millis(500)), "cold publication took {cold:?}");
-    assert!(adding[2] < Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 100 }), "{adding:?}");
+    assert!(
+        cold < 2 * theirs.max(Duration::from_millis(500)),
+        "cold publication took {cold:?}"
+    );
+    assert!(
+        adding[2] < Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 100 }),
+        "{adding:?}"
+    );
 }

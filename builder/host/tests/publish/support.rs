@@ -23,7 +23,10 @@ pub(crate) fn key(number: u64) -> SecretKey {
 
 /// Wall-clock time: real apt compares with it.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// A package with two files.
@@ -41,7 +44,10 @@ pub(crate) fn deb_with(name: &str, version: &str, architecture: &str, content: &
         ("Maintainer", "Test <test@example.org>"),
         ("Section", "misc"),
         ("Priority", "optional"),
-        ("Description", "package of a test\nwith an extended description"),
+        (
+            "Description",
+            "package of a test\nwith an extended description",
+        ),
     ] {
         control.push(field, value).unwrap();
     }
@@ -52,22 +58,39 @@ pub(crate) fn deb_with(name: &str, version: &str, architecture: &str, content: &
             Entry::directory("/usr", 0o755),
             Entry::directory("/usr/share", 0o755),
             Entry::directory(path.clone(), 0o755),
-            Entry::file(format!("{path}/content"), content.as_bytes().to_vec(), 0o644),
-            Entry::file(format!("{path}/version"), version.as_bytes().to_vec(), 0o644),
+            Entry::file(
+                format!("{path}/content"),
+                content.as_bytes().to_vec(),
+                0o644,
+            ),
+            Entry::file(
+                format!("{path}/version"),
+                version.as_bytes().to_vec(),
+                0o644,
+            ),
         ],
         epoch: KEY_CREATED,
         ..DebInput::default()
     };
-    Deb::build(&input, Compression::Gzip).unwrap().sign(&key(1)).unwrap()
+    Deb::build(&input, Compression::Gzip)
+        .unwrap()
+        .sign(&key(1))
+        .unwrap()
 }
 
 /// Packages as the input wants them.
 pub(crate) fn files(debs: impl IntoIterator<Item = SignedDeb>) -> Vec<PoolFile> {
-    debs.into_iter().map(|deb| PoolFile::Deb(Arc::new(deb))).collect()
+    debs.into_iter()
+        .map(|deb| PoolFile::Deb(Arc::new(deb)))
+        .collect()
 }
 
 /// A suite called `fleet` with these packages in `main`, valid for a day.
-pub(crate) fn input<'a>(packages: Vec<PoolFile>, signers: &'a [&'a dyn Signer], epoch: u64) -> PublishInput<'a> {
+pub(crate) fn input<'a>(
+    packages: Vec<PoolFile>,
+    signers: &'a [&'a dyn Signer],
+    epoch: u64,
+) -> PublishInput<'a> {
     PublishInput {
         codename: "fleet".to_owned(),
         suite: "fleet".to_owned(),
@@ -75,7 +98,10 @@ pub(crate) fn input<'a>(packages: Vec<PoolFile>, signers: &'a [&'a dyn Signer], 
         label: "acme".to_owned(),
         description: "Packages of the fleet acme".to_owned(),
         architectures: vec!["amd64".to_owned()],
-        components: vec![Component { name: "main".to_owned(), packages }],
+        components: vec![Component {
+            name: "main".to_owned(),
+            packages,
+        }],
         epoch,
         valid_for_seconds: 86_400,
         signers,
@@ -98,7 +124,13 @@ pub(crate) fn tree(root: &Path) -> Vec<String> {
             if path.is_dir() {
                 waiting.push(path);
             } else {
-                found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+                found.push(
+                    path.strip_prefix(root)
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned(),
+                );
             }
         }
     }
