@@ -134,9 +134,12 @@ impl NodeIdentity {
 
     /// Reads what [`NodeIdentity::to_toml`] wrote. The error's text does not quote the file.
     pub(crate) fn from_toml(text: &str) -> Result<Self, String> {
-        // Only the message: the error's display would quote the line, which may be the key's.
-        let record: Record =
-            toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())?;
+        // Only the place: the error's text could quote the line, which may be the key's.
+        let record: Record = toml::from_str(text).map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            format!("not an identity as this program writes it (line {line})")
+        })?;
         let certificate =
             Certificate::from_pem(&record.certificate).map_err(|error| error.to_string())?;
         Ok(Self {

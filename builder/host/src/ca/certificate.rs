@@ -71,7 +71,7 @@ impl Certificate {
         self.issued
     }
 
-    /// Last second in which it is valid, Unix time.
+    /// When it ends, Unix time. OpenSSL refuses it from that second on, though RFC 5280 still counts it in.
     #[must_use]
     pub fn expires(&self) -> u64 {
         self.expires
@@ -80,7 +80,7 @@ impl Certificate {
     /// Whether it is no longer valid `seconds` after `now` (Unix seconds): time to renew it.
     #[must_use]
     pub fn expires_within(&self, now: u64, seconds: u64) -> bool {
-        now.saturating_add(seconds) > self.expires
+        now.saturating_add(seconds) >= self.expires
     }
 
     /// DNS names that it is for.

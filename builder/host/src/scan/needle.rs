@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::{
     Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE},
+    engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE},
 };
 
 use super::Form;
@@ -15,22 +15,50 @@ use crate::ca::{decode_pem, hex};
 const WINDOW: usize = 20;
 /// Distance between windows.
 const STEP: usize = 8;
+/// Shortest piece of an armored key's text that is looked for as such, in characters: 72 bits.
+const PIECE: usize = 12;
 /// Octets at the end of a secret key that are taken when its inner structure is not known: half an RSA-1024 prime.
 const TAIL: usize = 64;
 
 /// The parts of a value that are secret. Keys hold public parts too, which travel in certificates: those are left out.
 pub(super) fn secret_parts(value: &[u8]) -> Vec<Vec<u8>> {
     let text = String::from_utf8_lossy(value);
-    if let Some(der) = decode_pem(&text, "PRIVATE KEY") {
-        return vec![private_part(&der)];
+    let octets = if let Some(der) = decode_pem(&text, "PRIVATE KEY") {
+        vec![private_part(&der)]
+    } else if text.contains("-----BEGIN PGP PRIVATE KEY BLOCK-----") {
+        openpgp_parts(&text)
+    } else {
+        Vec::new()
+    };
+    if octets.is_empty() {
+        return vec![value.to_vec()];
     }
-    if text.contains("-----BEGIN PGP PRIVATE KEY BLOCK-----") {
-        let parts = openpgp_parts(&text);
-        if !parts.is_empty() {
-            return parts;
+    // The text's own pieces too: cloud-init's write_files would carry the whole text in base64 once more.
+    let pieces: Vec<_> = octets.iter().flat_map(|part| pieces(&text, part)).collect();
+    [octets, pieces].concat()
+}
+
+/// The pieces of an armored key's lines that stand for nothing but the secret octets.
+fn pieces(text: &str, part: &[u8]) -> Vec<Vec<u8>> {
+    let secret: BTreeSet<Vec<u8>> = (0..3)
+        .flat_map(|before| {
+            let own = own_base64(&STANDARD, before, part);
+            own.windows(PIECE).map(<[u8]>::to_vec).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut found = Vec::new();
+    for line in text.lines().map(|line| line.trim().as_bytes()) {
+        let hits: Vec<usize> = line
+            .windows(PIECE)
+            .enumerate()
+            .filter(|(_, window)| secret.contains(*window))
+            .map(|(at, _)| at)
+            .collect();
+        if let (Some(first), Some(last)) = (hits.first(), hits.last()) {
+            found.push(line[*first..last + PIECE].to_vec());
         }
     }
-    vec![value.to_vec()]
+    found
 }
 
 /// Of a private key in DER the octets that nobody else has.
@@ -121,13 +149,9 @@ pub(super) fn forms(needle: &[u8]) -> BTreeSet<(Form, Vec<u8>)> {
     forms.insert((Form::Hex, digits.into_bytes()));
     for before in 0..3 {
         for engine in [&STANDARD, &URL_SAFE] {
-            let text = engine.encode([&[0; 2][..before], needle].concat());
-            // The first characters also depend on the octets before, the last group on those behind.
-            let first = [0, 2, 3][before];
-            let last = (before + needle.len()) * 8 / 6;
-            let own = &text.as_bytes()[first..last];
+            let own = own_base64(engine, before, needle);
             if own.len() <= WINDOW {
-                forms.insert((Form::Base64, own.to_vec()));
+                forms.insert((Form::Base64, own));
                 continue;
             }
             for window in own.windows(WINDOW).step_by(STEP) {
@@ -136,4 +160,13 @@ pub(super) fn forms(needle: &[u8]) -> BTreeSet<(Form, Vec<u8>)> {
         }
     }
     forms
+}
+
+/// The characters of base64 that depend on the needle alone when it stands `before` octets after a group's begin: the
+/// first ones also depend on the octets before, the last group on those behind.
+fn own_base64(engine: &GeneralPurpose, before: usize, needle: &[u8]) -> Vec<u8> {
+    let text = engine.encode([&[0; 2][..before], needle].concat());
+    let first = [0, 2, 3][before];
+    let last = (before + needle.len()) * 8 / 6;
+    text.as_bytes()[first..last].to_vec()
 }
