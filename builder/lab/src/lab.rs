@@ -18,7 +18,6 @@ use crate::{
     cgroup::Hierarchies,
     command::{command, run},
     error::{LabError, Result},
-    launch::OPEN_FILES,
     network::{Namespace, Ports},
     process::Process,
     seed::Disk,
@@ -365,15 +364,14 @@ pub(crate) fn enter(leader: u32, argv: &[&str], limit: Option<Duration>) -> Resu
 }
 
 fn inside<S: AsRef<OsStr>>(leader: u32, argv: &[S], limit: Option<Duration>) -> Command {
-    // nsenter(1) keeps this program's limits; in the node a login has those that its process 1 was given.
-    let mut inside = command("prlimit");
-    inside.arg(format!("--nofile={OPEN_FILES}"));
-    if let Some(limit) = limit {
-        inside
-            .arg("timeout")
-            .arg(limit.as_secs().max(1).to_string());
-    }
-    inside.arg("nsenter");
+    let mut inside = match limit {
+        Some(limit) => {
+            let mut timeout = command("timeout");
+            timeout.arg(limit.as_secs().max(1).to_string()).arg("nsenter");
+            timeout
+        }
+        None => command("nsenter"),
+    };
     inside
         .args(["--target", &leader.to_string(), "--all", "--"])
         .args(argv);

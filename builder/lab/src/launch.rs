@@ -39,8 +39,9 @@ exec "$@"
 "#;
 
 /// Open files, soft and hard limit, that process 1 of a machine has. systemd-nspawn hands on the host's, which may be far fewer than
-/// services ask for.
-pub(crate) const OPEN_FILES: &str = "1024:524288";
+/// services ask for. Where root may not
+/// raise its own, the node's are as near as they can be.
+const OPEN_FILES: &str = "1024:524288";
 
 /// A command that runs in the namespace and the group, away from this program's terminal and session.
 fn detached(namespace: &Namespace, group: &Group, log: &Path) -> Result<Command> {

@@ -48,7 +48,7 @@ impl fmt::Display for Missing {
 impl std::error::Error for Missing {}
 
 /// Programs, the package that has each on Debian and Ubuntu, and its use here.
-const PROGRAMS: [(&str, &str, &str); 11] = [
+const PROGRAMS: [(&str, &str, &str); 10] = [
     ("mmdebstrap", "mmdebstrap", "it makes the nodes' root trees"),
     ("systemd-nspawn", "systemd-container", "it boots the nodes"),
     ("ip", "iproute2", "it makes the lab's network"),
@@ -56,11 +56,6 @@ const PROGRAMS: [(&str, &str, &str); 11] = [
     ("nsenter", "util-linux", "it goes into nodes"),
     ("unshare", "util-linux", "it keeps mounts apart"),
     ("setpriv", "util-linux", "it ends half-built trees"),
-    (
-        "prlimit",
-        "util-linux",
-        "it gives commands in a node the node's limits",
-    ),
     (
         "setsid",
         "util-linux",

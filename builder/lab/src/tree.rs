@@ -309,10 +309,11 @@ fn finish(root: &Path) -> Result<()> {
         "systemd-networkd.service",
         "systemd-resolved.service",
     ]))?;
-    // /etc and /var are as new as /usr: else every node's first boot rebuilds caches that the tree has.
-    run(command("chroot")
-        .arg(root)
-        .arg("/lib/systemd/systemd-update-done"))?;
+    // /etc and /var are as new as /usr: else every node's first boot rebuilds caches that the tree has. bookworm has no such unit.
+    let update_done = "/usr/lib/systemd/systemd-update-done";
+    if root.join(&update_done[1..]).exists() {
+        run(command("chroot").arg(root).arg(update_done))?;
+    }
     Ok(())
 }
 
