@@ -1,2 +1,7 @@
-//! (room to be filled)
-fn main() {}
+//! `rolesmith-agent`: the node's side of rolesmith.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rolesmith_agent::cli::main()
+}

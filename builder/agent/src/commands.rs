@@ -1,0 +1,10 @@
+//! One module a command: its arguments, and short glue.
+
+pub(crate) mod apply;
+pub(crate) mod facts;
+pub(crate) mod firewall;
+pub(crate) mod health;
+pub(crate) mod poke;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod wait;

@@ -1,0 +1,139 @@
+//! The health of the node's roles, as the unprivileged daemon sees it every [`INTERVAL`] seconds.
+
+use std::thread;
+
+use rolesmith_model::facts::{ADDRESS_PLACEHOLDER, NodeFacts};
+use rolesmith_model::manifest::{HealthCheck, Probe};
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, Root, Seen};
+use crate::observe;
+use crate::probe::probe;
+use crate::program::Programs;
+
+/// What the daemon writes.
+pub const HEALTH_FILE: &str = "/run/rolesmith-agent/health.json";
+/// Seconds between two looks.
+pub const INTERVAL: u64 = 10;
+/// Seconds after which a look is too old to count; three looks in a row were missed.
+pub const STALE: u64 = 3 * INTERVAL + 5;
+
+/// One check and what it found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The role.
+    pub role: String,
+    /// What is looked at.
+    pub name: String,
+    /// What was found instead; nothing when all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// [`HEALTH_FILE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether this machine knows who it is.
+    pub enrolled: bool,
+    /// Whether it is enrolled and every check found all well.
+    pub healthy: bool,
+    /// When it was looked at (Unix seconds).
+    pub at: u64,
+    /// Why there are no checks, where that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Every check, by role.
+    pub checks: Vec<Checked>,
+}
+
+impl Health {
+    /// The last look; a machine without one, or with an old one, is not healthy.
+    #[must_use]
+    pub fn read(root: &Root, now: u64) -> Self {
+        let none = |problem: &str| Self {
+            enrolled: false,
+            healthy: false,
+            at: 0,
+            problem: Some(problem.to_owned()),
+            checks: Vec::new(),
+        };
+        match files::read_json::<Self>(&root.join(HEALTH_FILE)) {
+            Seen::Is(health) if health.at.saturating_add(STALE) < now => {
+                let problem = format!("last looked at {} s ago", now.saturating_sub(health.at));
+                Self { healthy: false, problem: Some(problem), ..health }
+            }
+            Seen::Is(health) => health,
+            Seen::Absent => none("rolesmith-agent.service has not looked yet"),
+            Seen::Broken(why) => none(&why),
+        }
+    }
+
+    /// What keeps the machine from being healthy, a line each.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let checks = self.checks.iter();
+        let failing =
+            checks.filter_map(|check| Some(format!("{}/{}: {}", check.role, check.name, check.problem.as_ref()?)));
+        self.problem.iter().cloned().chain(failing).collect()
+    }
+}
+
+/// Looks at everything at once, so that one slow check delays no other.
+pub fn look(root: &Root, programs: &(impl Programs + Sync), now: u64) -> Health {
+    let none = |enrolled: bool, problem: &str| Health {
+        enrolled,
+        healthy: false,
+        at: now,
+        problem: Some(problem.to_owned()),
+        checks: Vec::new(),
+    };
+    let identity = match observe::identity(root) {
+        Seen::Is(identity) => identity,
+        Seen::Absent => return none(false, "this machine is not enrolled"),
+        Seen::Broken(why) => return none(false, &format!("its identity cannot be read: {why}")),
+    };
+    let node = match observe::node(root, &identity.node) {
+        Seen::Is(node) => node,
+        Seen::Absent => return none(true, "no facts about this node are installed"),
+        Seen::Broken(why) => return none(true, &format!("the facts about this node cannot be read: {why}")),
+    };
+    let checks = located(programs, node);
+    let checks: Vec<Checked> = thread::scope(|scope| {
+        let looks: Vec<_> =
+            checks.iter().map(|(_, check)| scope.spawn(|| probe(programs, &check.probe).err())).collect();
+        let results = looks.into_iter().map(|look| {
+            look.join().unwrap_or_else(|_| Some("the check itself broke".to_owned()))
+        });
+        let named = checks.iter().zip(results);
+        named
+            .map(|((role, check), problem)| Checked { role: role.clone(), name: check.name.clone(), problem })
+            .collect()
+    });
+    let healthy = checks.iter().all(|check| check.problem.is_none());
+    Health { enrolled: true, healthy, at: now, problem: None, checks }
+}
+
+/// The node's checks with its private address in them where the builder did not know it.
+fn located(programs: &impl Programs, node: NodeFacts) -> Vec<(String, HealthCheck)> {
+    let mut checks: Vec<(String, HealthCheck)> = node
+        .health
+        .into_iter()
+        .flat_map(|(role, checks)| checks.into_iter().map(move |check| (role.clone(), check)))
+        .collect();
+    let mut texts: Vec<&mut String> = checks
+        .iter_mut()
+        .flat_map(|(_, check)| match &mut check.probe {
+            Probe::Unit(text) | Probe::Tcp(text) | Probe::Http(text) => vec![text],
+            Probe::Command(argv) => argv.iter_mut().collect(),
+        })
+        .filter(|text| text.contains(ADDRESS_PLACEHOLDER))
+        .collect();
+    if !texts.is_empty()
+        && let Some(address) = observe::address(programs, &node.private_interface)
+    {
+        for text in &mut texts {
+            **text = text.replace(ADDRESS_PLACEHOLDER, &address);
+        }
+    }
+    checks
+}

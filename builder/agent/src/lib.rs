@@ -1,0 +1,26 @@
+//! The node's side of rolesmith: it makes a machine into what the fleet's facts say it is.
+//!
+//! Three steps, again and again until nothing is left to do: [`observe`] reads the machine into a value, [`decide`]
+//! (total and pure) turns that value into a list of actions, [`act`] carries them out and remembers each one. A crash
+//! between any two steps is made good by the next run, because nothing is remembered before it was done.
+//!
+//! Room for what comes later: clusters that the agent forms itself ([`rolesmith_model::manifest::ClusterKind`]) will be
+//! decided in a module of their own beside [`decide`] and use a unit of their own beside `rolesmith-apply.service`.
+
+pub mod act;
+pub mod apply;
+pub mod cli;
+pub mod decide;
+pub mod files;
+pub mod firewall;
+pub mod guard;
+pub mod health;
+pub mod inputs;
+pub mod notify;
+pub mod observe;
+pub mod probe;
+pub mod program;
+pub mod state;
+pub mod status;
+
+mod commands;

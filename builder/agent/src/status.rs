@@ -1,0 +1,165 @@
+//! What there is to say about the node, for people and for programs.
+
+use std::fmt::Write as _;
+
+use rolesmith_model::facts::Identity;
+use serde::Serialize;
+
+use crate::files::{self, Root, Seen};
+use crate::guard::Guard;
+use crate::health::Health;
+use crate::observe;
+use crate::state::{Phase, REPORT_FILE, Report, RolePhase};
+
+/// Everything that is known without privileges.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Whether this machine knows who it is.
+    pub enrolled: bool,
+    /// Which incarnation of its name it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u64>,
+    /// What `apply` came to; nothing when it has not run since the machine started.
+    pub report: Option<Report>,
+    /// What the daemon saw last.
+    pub health: Health,
+    /// Firewall and ssh settings: "none", "active", "pending" or "taken-back".
+    pub firewall: &'static str,
+    /// The guard's whole state.
+    pub guard: Guard,
+    /// What somebody should look at.
+    pub alarms: Vec<String>,
+}
+
+impl Status {
+    /// Reads it.
+    #[must_use]
+    pub fn read(root: &Root, now: u64) -> Self {
+        let (enrolled, incarnation) = match observe::identity(root) {
+            Seen::Is(Identity { incarnation, .. }) => (true, Some(incarnation)),
+            Seen::Broken(_) => (true, None),
+            Seen::Absent => (false, None),
+        };
+        let health = Health::read(root, now);
+        let mut alarms = Vec::new();
+        let report = match files::read_json::<Report>(&root.join(REPORT_FILE)) {
+            Seen::Is(report) => Some(report),
+            Seen::Absent => None,
+            Seen::Broken(why) => {
+                alarms.push(format!("{REPORT_FILE}: {why}"));
+                None
+            }
+        };
+        let guard = Guard::load(root).unwrap_or_else(|why| {
+            alarms.push(why);
+            Guard::default()
+        });
+        if let Some(Phase::Failed { what }) = report.as_ref().map(|report| &report.phase) {
+            alarms.push(what.clone());
+        }
+        if enrolled {
+            alarms.extend(health.problems());
+        }
+        let firewall = match &guard {
+            Guard { pending: Some(_), .. } => "pending",
+            Guard { rejected: Some(_), .. } => "taken-back",
+            Guard { confirmed: Some(_), .. } => "active",
+            _ => "none",
+        };
+        Self { enrolled, incarnation, report, health, firewall, guard, alarms }
+    }
+
+    /// What is missing until the node is converged and healthy; nothing when it is.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        if !self.enrolled {
+            return vec!["this machine is not enrolled".to_owned()];
+        }
+        let Some(report) = &self.report else {
+            return vec!["`rolesmith-agent apply` has not run since the machine started".to_owned()];
+        };
+        match &report.phase {
+            Phase::NotEnrolled => return vec!["the identity was not applied yet".to_owned()],
+            Phase::Waiting { why } => return vec![why.clone()],
+            Phase::Failed { what } => return vec![what.clone()],
+            Phase::Converged => {}
+        }
+        if self.health.healthy && self.health.at < report.changed {
+            return vec!["health was not looked at since the last change".to_owned()];
+        }
+        if self.health.healthy { Vec::new() } else { self.health.problems() }
+    }
+
+    /// A table for people.
+    #[must_use]
+    pub fn table(&self, now: u64) -> String {
+        let mut text = String::new();
+        let mut line = |key: &str, value: &str| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{key:<10} {value}");
+        };
+        let report = self.report.clone().unwrap_or_default();
+        match (&report.node, &report.fleet, self.enrolled) {
+            (_, _, false) => line("node", "not enrolled"),
+            (Some(node), Some(fleet), _) => {
+                line("node", &format!("{node} of {fleet}, incarnation {}", self.incarnation.unwrap_or_default()));
+            }
+            _ => line("node", "enrolled"),
+        }
+        match &self.report {
+            None => line("state", "unknown: `rolesmith-agent apply` has not run since the machine started"),
+            Some(report) => line("state", &phase(&report.phase)),
+        }
+        if let Some(version) = report.facts_version {
+            line("facts", &format!("version {version}"));
+        }
+        line("firewall", &firewall(self.firewall, &self.guard, now));
+        for role in &report.roles {
+            let version = role.version.as_deref().unwrap_or("-");
+            let cluster = role.cluster.as_ref().map(|kind| format!(", cluster of kind {kind}")).unwrap_or_default();
+            line("role", &format!("{:<24} {:<20} {}{cluster}", role.name, version, role_phase(&role.phase)));
+            if !role.units.is_empty() {
+                line("", &format!("  units: {}", role.units.join(", ")));
+            }
+        }
+        let checks = &self.health.checks;
+        let good = checks.iter().filter(|check| check.problem.is_none()).count();
+        let word = if self.health.healthy { "healthy" } else { "NOT healthy" };
+        line("health", &format!("{word}, {good} of {} checks pass", checks.len()));
+        for alarm in &self.alarms {
+            line("alarm", alarm);
+        }
+        text
+    }
+}
+
+fn phase(phase: &Phase) -> String {
+    match phase {
+        Phase::NotEnrolled => "not enrolled".to_owned(),
+        Phase::Waiting { why } => format!("waiting: {why}"),
+        Phase::Converged => "converged".to_owned(),
+        Phase::Failed { what } => format!("FAILED: {what}"),
+    }
+}
+
+fn role_phase(phase: &RolePhase) -> String {
+    match phase {
+        RolePhase::Ready => "ready".to_owned(),
+        RolePhase::Applying => "being applied".to_owned(),
+        RolePhase::Waiting { why } => format!("waiting: {why}"),
+        RolePhase::Failed { what } => format!("FAILED: {what}"),
+    }
+}
+
+/// The guard's state in words.
+#[must_use]
+pub fn firewall(word: &str, guard: &Guard, now: u64) -> String {
+    match (&guard.pending, &guard.rejected) {
+        (Some(pending), _) => {
+            let left = pending.until.saturating_sub(now);
+            format!("pending: taken back in {left} s unless `rolesmith-agent firewall confirm` is called")
+        }
+        (None, Some(rejected)) => format!("taken back: {}", rejected.why),
+        _ => word.to_owned(),
+    }
+}
