@@ -9,3 +9,5 @@ pub mod gpg;
 pub mod identity;
 pub mod scan;
 pub mod secrets;
+pub mod build;
+pub mod archive;
