@@ -7,11 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::FsWord;
+
 use crate::{
     LabReport, Progress,
     cgroup::Hierarchies,
     error::{LabError, Result},
-    lab::{enter, group_name, remove_node, socket_path, teardown},
+    lab::{enter, remove_node, socket_path, teardown},
     launch::{Launch, start_server},
     network::{Namespace, Ports},
     outcome::{Answers, NodeReport, Phase, QUESTIONS, Start},
@@ -92,7 +94,7 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
     serve_repository(spec, &store, &mut state, &hierarchies, progress)?;
     clock.lap("repository");
 
-    let starts = record_nodes(spec, &store, &mut state, &tree)?;
+    let starts = record_nodes(spec, &store, &mut state, &hierarchies, &tree)?;
     let work = Work {
         spec,
         options,
@@ -168,7 +170,6 @@ fn serve_repository(
     hierarchies: &Hierarchies,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let group = hierarchies.group(&group_name(&state.id, "server"));
     let wanted = spec.repository.as_ref().map(|repository| {
         (
             repository,
@@ -181,16 +182,20 @@ fn serve_repository(
             return Ok(());
         }
     }
-    group.destroy()?;
+    if let Some(old) = &state.server {
+        hierarchies.group(&old.group).destroy()?;
+    }
     state.server = wanted.as_ref().map(|(repository, listen)| ServerState {
         dir: repository.dir.clone(),
         listen: listen.clone(),
+        group: State::new_group(&state.id, "server"),
         process: None,
     });
     store.save(state)?;
-    let Some((repository, listen)) = wanted else {
+    let (Some((repository, listen)), Some(server)) = (wanted, &state.server) else {
         return Ok(());
     };
+    let group = hierarchies.group(&server.group);
     progress.step(None, "serving the repository");
     group.create()?;
     let mut words = repository.server.clone();
@@ -222,9 +227,11 @@ fn record_nodes(
     spec: &LabSpec,
     store: &Store,
     state: &mut State,
+    hierarchies: &Hierarchies,
     tree: &Tree,
 ) -> Result<Vec<Start>> {
     let mut starts = Vec::new();
+    let id = state.id.clone();
     for node in &spec.nodes {
         let public_address = spec.public_address(node).ok_or_else(|| {
             LabError::Spec(format!(
@@ -240,6 +247,7 @@ fn record_nodes(
                 public_address,
                 roles: node.roles.clone(),
                 tree: tree.root.clone(),
+                group: State::new_group(&id, &node.name),
                 stage: Stage::Starting,
             };
             state.nodes.insert(node.name.clone(), new);
@@ -271,6 +279,9 @@ fn record_nodes(
             Stage::Starting => Start::New,
         });
         if starts.last() != Some(&Start::Running) {
+            // What a killed program, or a node that ended, left.
+            hierarchies.group(&known.group).destroy()?;
+            known.group = State::new_group(&id, &node.name);
             known.stage = Stage::Starting;
         }
     }
@@ -350,12 +361,10 @@ impl Work<'_> {
         start: Start,
         clock: &mut Clock,
     ) -> Result<Process> {
-        let group = self.hierarchies.group(&group_name(id, &node.name));
+        let group = self.hierarchies.group(&known.group);
         let namespace = Namespace::named(id);
         let ports = Ports::of(known.index);
         let disk = Disk::at(self.store.nodes().join(&node.name));
-        // What a killed program, or a node that ended, left.
-        group.destroy()?;
         namespace.unplug(&ports)?;
         if start == Start::New {
             crate::state::remove_tree(disk.directory())?;
@@ -439,13 +448,13 @@ fn with_jobs(error: LabError, leader: u32) -> LabError {
 /// overlayfs cannot keep a writable layer everywhere, and its own words on that are "wrong fs type, bad option, bad superblock".
 fn can_carry_disks(state_dir: &Path) -> Result<()> {
     // <linux/magic.h>
-    const OVERLAYFS: i64 = 0x794c_7630;
-    const NFS: i64 = 0x6969;
-    const MSDOS: i64 = 0x4d44;
-    const V9FS: i64 = 0x0102_1997;
+    const OVERLAYFS: FsWord = 0x794c_7630;
+    const NFS: FsWord = 0x6969;
+    const MSDOS: FsWord = 0x4d44;
+    const V9FS: FsWord = 0x0102_1997;
     let kind = rustix::fs::statfs(state_dir)
         .map_err(|error| LabError::file("examine", state_dir)(error.into()))?
-        .f_type as i64;
+        .f_type;
     let name = match kind {
         OVERLAYFS => "overlayfs (inside a container? mount a volume there)",
         NFS => "NFS",

@@ -25,22 +25,15 @@ use crate::{
     tree,
 };
 
-/// Sockets by which starting processes report; short, since the path of a socket may have 107 bytes.
-const RUN_DIRECTORY: &str = "/run/rolesmith-lab";
+/// Where sockets by which starting processes report are made; short, since the path of a socket may have 107 bytes. Each lab has its
+/// own directory, so that none removes what another is about to use.
+fn run_directory(id: &str) -> PathBuf {
+    PathBuf::from(format!("/run/rolesmith-{id}"))
+}
 
 /// Where the process with this number reports; 0 is the repository's server.
 pub(crate) fn socket_path(id: &str, index: u32) -> PathBuf {
-    Path::new(RUN_DIRECTORY).join(id).join(index.to_string())
-}
-
-/// The control group of a part of the lab.
-pub(crate) fn group_name(id: &str, part: &str) -> String {
-    // A node may be called `server`.
-    if part == "server" {
-        format!("{id}/_server")
-    } else {
-        format!("{id}/node-{part}")
-    }
+    run_directory(id).join(index.to_string())
 }
 
 /// A lab as it was recorded when this was opened.
@@ -127,7 +120,7 @@ impl Lab {
         let state = &self.state;
         let node = |(name, node): (&String, &NodeState)| {
             let (run, leader) = run_state(node.stage);
-            let group = hierarchies.group(&group_name(&state.id, name));
+            let group = hierarchies.group(&node.group);
             NodeStatus {
                 name: name.clone(),
                 roles: node.roles.clone(),
@@ -314,9 +307,7 @@ pub(crate) fn teardown(store: &Store, state: &State) -> Result<()> {
         process.kill();
     }
     Namespace::named(&state.id).delete()?;
-    remove_tree(&Path::new(RUN_DIRECTORY).join(&state.id))?;
-    // Only when no other lab has its own in it.
-    let _ = fs::remove_dir(RUN_DIRECTORY);
+    remove_tree(&run_directory(&state.id))?;
     for node in state.nodes.values() {
         tree::release(&node.tree, &state.id)?;
     }
@@ -333,7 +324,7 @@ pub(crate) fn remove_node(
     let Some(node) = state.nodes.get(name) else {
         return Ok(());
     };
-    hierarchies.group(&group_name(&state.id, name)).destroy()?;
+    hierarchies.group(&node.group).destroy()?;
     kill_recorded(node.stage);
     let namespace = Namespace::named(&state.id);
     if namespace.path().exists() {
@@ -367,7 +358,9 @@ fn inside<S: AsRef<OsStr>>(leader: u32, argv: &[S], limit: Option<Duration>) -> 
     let mut inside = match limit {
         Some(limit) => {
             let mut timeout = command("timeout");
-            timeout.arg(limit.as_secs().max(1).to_string()).arg("nsenter");
+            timeout
+                .arg(limit.as_secs().max(1).to_string())
+                .arg("nsenter");
             timeout
         }
         None => command("nsenter"),

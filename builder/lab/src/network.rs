@@ -61,8 +61,8 @@ impl Namespace {
     /// True when the namespace is there. A file of that name may be left by a program killed between making the file and binding
     /// the namespace onto it; only the bound one is of the nsfs type.
     fn exists(&self) -> bool {
-        const NSFS_MAGIC: i64 = 0x6e73_6673;
-        rustix::fs::statfs(self.path()).is_ok_and(|s| s.f_type as i64 == NSFS_MAGIC)
+        const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
+        rustix::fs::statfs(self.path()).is_ok_and(|s| s.f_type == NSFS_MAGIC)
     }
 
     /// Makes the namespace and its bridges, or completes what is there of them.

@@ -349,10 +349,10 @@ fn apt_seconds(history: &str) -> u64 {
     for line in history.lines() {
         if let Some(stamp) = line.strip_prefix("Start-Date: ") {
             start = clock(stamp);
-        } else if let Some(stamp) = line.strip_prefix("End-Date: ") {
-            if let (Some(from), Some(to)) = (start.take(), clock(stamp)) {
-                total += (to - from).rem_euclid(86_400.0);
-            }
+        } else if let Some(stamp) = line.strip_prefix("End-Date: ")
+            && let (Some(from), Some(to)) = (start.take(), clock(stamp))
+        {
+            total += (to - from).rem_euclid(86_400.0);
         }
     }
     total as u64

@@ -2,6 +2,8 @@
 
 use std::{fmt, fs, path::Path};
 
+use rustix::fs::{Access, access};
+
 use crate::{cgroup::Hierarchies, command::command};
 
 /// Everything the machine lacks.
@@ -117,9 +119,18 @@ pub fn preflight() -> Result<(), Missing> {
             None,
         ),
         Ok(hierarchies) => {
-            let group = hierarchies.group(&format!("lab-preflight-{}", std::process::id()));
-            if let Some(error) = group.create().and_then(|()| group.destroy()).err() {
-                lack("writable control groups", &error.to_string(), None);
+            // The kernel says EROFS where a container manager mounted them for reading only.
+            let root = hierarchies.group("");
+            let directories = root.directories();
+            for directory in directories.filter(|d| access(*d, Access::WRITE_OK).is_err()) {
+                lack(
+                    "writable control groups",
+                    &format!(
+                        "{} can only be read; every node gets a group of its own",
+                        directory.display()
+                    ),
+                    None,
+                );
             }
         }
         Err(error) => lack("control groups", &error.to_string(), None),

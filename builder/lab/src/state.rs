@@ -10,6 +10,7 @@ use std::{
     net::Ipv4Addr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,8 @@ pub(crate) struct ServerState {
     pub(crate) dir: PathBuf,
     /// `ADDRESS:PORT` it listens on.
     pub(crate) listen: String,
+    /// The name of its control group, see [`State::new_group`].
+    pub(crate) group: String,
     /// The process, once it is known to listen.
     pub(crate) process: Option<Process>,
 }
@@ -61,6 +64,8 @@ pub(crate) struct NodeState {
     pub(crate) roles: Vec<String>,
     /// Root tree below its disk. A disk never changes trees.
     pub(crate) tree: PathBuf,
+    /// The name of its control group, see [`State::new_group`].
+    pub(crate) group: String,
     /// How far it was when last written down.
     pub(crate) stage: Stage,
 }
@@ -97,6 +102,15 @@ impl State {
             server: None,
             nodes: BTreeMap::new(),
         }
+    }
+
+    /// A name for the control group of a process that is about to be started. No name is used twice: a process whose starter was
+    /// killed before it had entered its group must find that group gone, not the one of its successor.
+    pub(crate) fn new_group(id: &str, part: &str) -> String {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        format!("{id}/{part}-{:x}", since.as_nanos())
     }
 
     /// The smallest number that no node has.

@@ -39,6 +39,7 @@ fn boots_cleanly(suite: &str, names: &[&str], number: u8) {
         }
     }
     assert!(report.is_clean());
+    support::tell_times(&report);
 
     let lab = Lab::open(&spec.state_dir).expect("it is up");
     let say = |node: &str, script: &str| {
@@ -75,7 +76,13 @@ fn boots_cleanly(suite: &str, names: &[&str], number: u8) {
             format!("default via {}.1 dev eth0 proto static", prefix(number, 8))
         );
         // Settings of the network are the node's own.
-        assert_eq!(say(name, "sysctl -qw net.ipv4.ip_nonlocal_bind=1; cat /proc/sys/net/ipv4/ip_nonlocal_bind"), "1");
+        assert_eq!(
+            say(
+                name,
+                "sysctl -qw net.ipv4.ip_nonlocal_bind=1; cat /proc/sys/net/ipv4/ip_nonlocal_bind"
+            ),
+            "1"
+        );
         // Nobody is out there, and the answer comes at once.
         assert_eq!(
             say(name, "timeout 5 getent ahosts example.org || echo $?"),

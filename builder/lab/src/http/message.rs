@@ -153,10 +153,10 @@ pub(super) mod ifs {
                 {
                     return Verdict::NotModified;
                 }
-            } else if let Some(since) = self.if_modified_since.as_deref().and_then(date::parse) {
-                if modified <= since {
-                    return Verdict::NotModified;
-                }
+            } else if let Some(since) = self.if_modified_since.as_deref().and_then(date::parse)
+                && modified <= since
+            {
+                return Verdict::NotModified;
             }
             let unchanged = match &self.if_range {
                 None => true,

@@ -7,6 +7,7 @@ fn node(index: u32) -> NodeState {
         public_address: Ipv4Addr::new(10, 78, 0, 11),
         roles: vec!["app".to_owned()],
         tree: "/t".into(),
+        group: "lab-acme/a-1".to_owned(),
         stage: Stage::Started {
             nspawn: Process { pid: 7, started: 8 },
             leader: Process {

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rolesmith_lab::{LabSpec, Network, NodeSpec, Progress, Repository, TreeSpec, down};
+use rolesmith_lab::{
+    LabReport, LabSpec, Network, NodeSpec, Phase, Progress, Repository, TreeSpec, down,
+};
 
 /// Progress to standard error, which the test harness shows when a test fails.
 pub(crate) struct Words;
@@ -17,6 +19,20 @@ impl Progress for Words {
     fn step(&self, node: Option<&str>, text: &str) {
         use std::io::Write;
         let _ = writeln!(std::io::stderr(), "{:>8}  {text}", node.unwrap_or("lab"));
+    }
+}
+
+/// Where the seconds went, for `--nocapture`.
+pub(crate) fn tell_times(report: &LabReport) {
+    let line = |phases: &[Phase]| {
+        let parts = phases
+            .iter()
+            .map(|phase| format!("{} {:.1}", phase.name, phase.seconds));
+        parts.collect::<Vec<_>>().join(", ")
+    };
+    Words.step(None, &line(&report.phases));
+    for node in &report.nodes {
+        Words.step(Some(&node.name), &line(&node.phases));
     }
 }
 
@@ -217,8 +233,10 @@ impl Fleet {
                 }
             }
         };
-        for directory in ["/run/netns", "/run/rolesmith-lab", "/sys/fs/cgroup"] {
-            list(directory, &|name| name.starts_with(&id));
+        for directory in ["/run", "/run/netns", "/sys/fs/cgroup"] {
+            list(directory, &|name| {
+                name.trim_start_matches("rolesmith-").starts_with(&id)
+            });
         }
         for hierarchy in ["unified", "systemd", "memory"] {
             list(&format!("/sys/fs/cgroup/{hierarchy}"), &|name| {
