@@ -48,8 +48,11 @@ impl Default for Lock {
 
 impl Lock {
     /// The version of a package with these inputs: the one it has, or the next one, made at `now`.
-    pub fn assign(&mut self, package: &Package, now: u64) -> Locked {
-        let inputs = hash(package);
+    ///
+    /// `made_by` names the key that signs it and how it is compressed. Both are inputs too: they make another file, and a
+    /// repository never gives two files the same name.
+    pub fn assign(&mut self, package: &Package, made_by: &str, now: u64) -> Locked {
+        let inputs = hash(package, made_by);
         let name = package.name.as_str();
         match self.packages.get(name) {
             Some(locked) if locked.inputs == inputs => locked.clone(),
@@ -73,13 +76,14 @@ const PACKAGE_LAYOUT: &str = "rolesmith package 1";
 /// SHA-256 over a package's content, in hexadecimal. Each part is preceded by its length, so that no two packages can be
 /// spelled the same.
 #[must_use]
-pub fn hash(package: &Package) -> String {
+pub fn hash(package: &Package, made_by: &str) -> String {
     let mut state = Sha256::new();
     let mut put = |bytes: &[u8]| {
         state.update((bytes.len() as u64).to_le_bytes());
         state.update(bytes);
     };
     put(PACKAGE_LAYOUT.as_bytes());
+    put(made_by.as_bytes());
     put(package.name.as_str().as_bytes());
     put(package.section.as_bytes());
     put(package.summary.as_bytes());

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use tera::{Context, ErrorKind, Tera};
+pub use tera::Context;
+use tera::{ErrorKind, Tera};
 
 /// Why a template could not be rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]

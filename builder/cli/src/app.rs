@@ -1,0 +1,74 @@
+//! What every command starts from: the environment, read once.
+
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::report::{Failure, Outcome};
+
+/// The environment of a run.
+#[derive(Debug)]
+pub struct App {
+    /// The fleet's directory.
+    pub dir: PathBuf,
+    /// JSON on standard output.
+    pub json: bool,
+    /// Standard error is a terminal.
+    pub terminal: bool,
+    /// Colours are welcome on standard error.
+    pub color: bool,
+    /// Seconds since 1970: SOURCE_DATE_EPOCH where it is set.
+    pub now: u64,
+    /// Where caches go: $XDG_CACHE_HOME/rolesmith.
+    pub cache: PathBuf,
+}
+
+impl App {
+    /// Reads the environment.
+    pub fn new(dir: &Path, json: bool) -> Outcome<Self> {
+        let terminal = std::io::stderr().is_terminal();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let now = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(text) => match text.parse::<u64>() {
+                Ok(epoch) => epoch,
+                Err(_) => {
+                    return Err(Failure::new(
+                        format!("SOURCE_DATE_EPOCH is {text:?}, which is not a number of seconds"),
+                        "unset it, or set it as https://reproducible-builds.org/specs/source-date-epoch/ says",
+                    ));
+                }
+            },
+            Err(_) => clock()?,
+        };
+        let cache = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+            .unwrap_or_else(|| PathBuf::from("/var/cache"))
+            .join("rolesmith");
+        Ok(Self {
+            dir: dir.to_owned(),
+            json,
+            terminal,
+            color: terminal && !no_color,
+            now,
+            cache,
+        })
+    }
+
+    /// A line about what is being done, for people.
+    pub fn say(&self, text: impl std::fmt::Display) {
+        if !self.json {
+            anstream::eprintln!("{text}");
+        }
+    }
+}
+
+fn clock() -> Outcome<u64> {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map(|d| d.as_secs())
+        .map_err(|_| Failure::new("this machine's clock is before 1970", "set the clock"))
+}

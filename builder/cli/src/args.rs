@@ -1,0 +1,273 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Compiles role definitions into signed Debian packages, a signed apt repository and cloud-init user-data.
+#[derive(Debug, Parser)]
+#[command(name = "rolesmith", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit status: 0 done, 1 the work failed, 2 the call was wrong.")]
+pub struct Cli {
+    /// The fleet's directory
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, default_value = ".")]
+    pub dir: PathBuf,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One variant a command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new fleet with its keys
+    Init(Init),
+    /// Report everything that is wrong or could be better, with file, line, reason and help
+    Check(Check),
+    /// Show what would be built and installed where
+    Plan(Plan),
+    /// Make the packages: dist/packages and dist/manifest.json
+    Build(Build),
+    /// Build, then publish the signed repository
+    Publish(Publish),
+    /// Pin the roles' Debian packages into the repository
+    Mirror(Mirror),
+    /// Print a node's seed as cloud-config
+    UserData(UserData),
+    /// Bring an existing machine into the fleet over ssh
+    Enroll(Enroll),
+    /// Write an address that was learnt after the machine was made into fleet.toml
+    Record(Record),
+    /// Boot the fleet as real Debian machines on this one
+    Lab(Lab),
+    /// Print the JSON Schema of fleet.toml or role.toml
+    Schema(Schema),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    ManPages {
+        /// Where to
+        dir: PathBuf,
+    },
+}
+
+/// rolesmith init
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where to make it
+    #[arg(default_value = ".")]
+    pub target: PathBuf,
+    /// A complete fleet of three nodes, ready for the lab
+    #[arg(long)]
+    pub example: bool,
+    /// The fleet's name [default: the directory's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The Debian release of its nodes
+    #[arg(long, default_value = "trixie")]
+    pub suite: String,
+    /// Who answers for it: "Name <address>" [default: $DEBFULLNAME <$DEBEMAIL>]
+    #[arg(long)]
+    pub maintainer: Option<String>,
+    /// DNS domain of its machines
+    #[arg(long, default_value = "example.internal")]
+    pub domain: String,
+}
+
+/// rolesmith check
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Fail on warnings too
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// rolesmith plan
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Show this package's or node's part alone, with every file
+    pub name: Option<String>,
+}
+
+/// Values that build and publish share.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// How packages are compressed [default: zstd on trixie; xz on bookworm, whose lintian does not read zstd]
+    #[arg(long, value_enum)]
+    pub compression: Option<Compression>,
+}
+
+/// A compression that dpkg of both suites reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Compression {
+    /// Fast everywhere
+    Gzip,
+    /// Small
+    Xz,
+    /// Fast and small
+    Zstd,
+}
+
+/// rolesmith publish
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// What to build with
+    #[command(flatten)]
+    pub build: Build,
+    /// The repository's directory [default: dist/repo]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// The package of rolesmith-agent [default: where rolesmith was installed or built]
+    #[arg(long, value_name = "FILE", env = "ROLESMITH_AGENT_DEB", conflicts_with = "without_agent")]
+    pub agent: Option<PathBuf>,
+    /// Publish without rolesmith-agent: nodes can read the packages but not install them
+    #[arg(long)]
+    pub without_agent: bool,
+    /// Publish the content of an earlier generation again
+    #[arg(long, value_name = "ID")]
+    pub rollback: Option<u64>,
+    /// List the generations that are kept
+    #[arg(long, conflicts_with = "rollback")]
+    pub generations: bool,
+}
+
+/// rolesmith mirror
+#[derive(Debug, Args)]
+pub struct Mirror {
+    /// Take Debian from these sources (deb822 file) instead of this machine's
+    #[arg(long, value_name = "FILE")]
+    pub sources: Option<PathBuf>,
+    /// Fetch what the mirror's lock names, without looking for newer versions
+    #[arg(long)]
+    pub locked: bool,
+}
+
+/// rolesmith user-data
+#[derive(Debug, Args)]
+pub struct UserData {
+    /// The node
+    pub node: String,
+    /// Write a NoCloud data source into a directory, or into an image where the name ends in .iso
+    #[arg(long, value_name = "DIR|ISO")]
+    pub nocloud: Option<PathBuf>,
+    /// Make a new incarnation: the machine that has this name now is refused once facts are published
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// rolesmith enroll
+#[derive(Debug, Args)]
+pub struct Enroll {
+    /// The node
+    pub node: String,
+    /// Where ssh finds it: [user@]host
+    #[arg(long, value_name = "HOST")]
+    pub ssh: String,
+    /// Port of its sshd [default: the node's ssh_port]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Options for ssh, such as -i FILE or -o ProxyJump=HOST
+    #[arg(long = "ssh-option", value_name = "OPTION", allow_hyphen_values = true)]
+    pub ssh_options: Vec<String>,
+    /// Become root with sudo
+    #[arg(long)]
+    pub sudo: bool,
+    /// Go on in spite of a conflict, by its code
+    #[arg(long, value_name = "CODE")]
+    pub accept: Vec<String>,
+    /// Only look, and say what would be changed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Install the node's packages too, and confirm its firewall over a new connection
+    #[arg(long)]
+    pub install: bool,
+}
+
+/// rolesmith record
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The node
+    pub node: String,
+    /// Its private IPv4 address
+    pub address: String,
+}
+
+/// rolesmith lab
+#[derive(Debug, Args)]
+pub struct Lab {
+    /// What to do
+    #[command(subcommand)]
+    pub command: LabCommand,
+}
+
+/// One variant a lab command.
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Boot every node of the fleet
+    Up {
+        /// Build the minimal root tree anew
+        #[arg(long)]
+        fresh_tree: bool,
+        /// Seconds to wait for all nodes
+        #[arg(long, default_value_t = 600)]
+        timeout: u64,
+        /// Boot these nodes alone
+        nodes: Vec<String>,
+    },
+    /// Show the nodes
+    Status,
+    /// Run a command in a node
+    Exec {
+        /// The node
+        node: String,
+        /// The command
+        #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Show a node's console and journal
+    Logs {
+        /// The node
+        node: String,
+    },
+    /// End everything; nothing is left behind
+    Down,
+    /// Serve the repository inside the lab
+    #[command(name = "__serve", hide = true)]
+    Serve {
+        /// What to serve
+        #[arg(long)]
+        dir: PathBuf,
+        /// Where to listen
+        #[arg(long)]
+        listen: String,
+    },
+}
+
+/// rolesmith schema
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Whose
+    #[arg(value_enum)]
+    pub of: SchemaOf,
+}
+
+/// A file that people write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// fleet.toml
+    Fleet,
+    /// role.toml
+    Role,
+}
+
+/// rolesmith completions
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}

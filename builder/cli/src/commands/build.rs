@@ -1,0 +1,93 @@
+//! rolesmith build
+
+use std::time::Instant;
+
+use rolesmith_formats::compress::Compression;
+use rolesmith_host::build::{self, BuildRequest};
+use rolesmith_model::{ids::Suite, plan::Plan};
+
+use crate::{
+    app::App,
+    args,
+    project::{self, Keys},
+    report::{Failure, Outcome},
+};
+
+impl From<args::Compression> for Compression {
+    fn from(choice: args::Compression) -> Self {
+        match choice {
+            args::Compression::Gzip => Self::Gzip,
+            args::Compression::Xz => Self::Xz,
+            args::Compression::Zstd => Self::Zstd,
+        }
+    }
+}
+
+/// The compression asked for, or the best that the suite's own tools all read.
+fn compression(plan: &Plan, args: &args::Build) -> Compression {
+    match (args.compression, plan.fleet.suite) {
+        (Some(choice), _) => choice.into(),
+        (None, Suite::Trixie) => Compression::Zstd,
+        (None, Suite::Bookworm) => Compression::Xz,
+    }
+}
+
+/// Builds what changed and says what that was.
+pub fn run(app: &App, args: &args::Build) -> Outcome {
+    let started = Instant::now();
+    let plan = project::plan(app)?;
+    let keys = project::keys(app, &plan)?;
+    let outcome = packages(app, &plan, &keys, args)?;
+    if app.json {
+        let json = serde_json::to_string_pretty(&outcome.manifest)?;
+        anstream::println!("{json}");
+        return Ok(());
+    }
+    tell(app, &outcome);
+    let fresh = outcome.packages.iter().filter(|p| p.fresh).count();
+    app.say(format_args!(
+        "{} packages in {}, {fresh} of them built now ({:.2} s)",
+        outcome.packages.len(),
+        app.dir.join(build::PACKAGES_DIR).display(),
+        started.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}
+
+/// Lists what was built.
+pub fn tell(app: &App, outcome: &build::Outcome) {
+    for package in &outcome.packages {
+        let entry = &package.manifest;
+        let state = if package.fresh { "built" } else { "as before" };
+        app.say(format_args!(
+            "  {:<36} {:>4}  {:>8} bytes  {state}",
+            entry.name, entry.version, entry.size
+        ));
+    }
+}
+
+/// Builds the packages of a plan.
+pub fn packages(app: &App, plan: &Plan, keys: &Keys, args: &args::Build) -> Outcome<build::Outcome> {
+    let request = BuildRequest {
+        dir: &app.dir,
+        plan,
+        ca_pem: &keys.ca_pem,
+        certificates: &keys.certificates,
+        signer: keys.signer.as_ref(),
+        also_trusted: &[],
+        scan: &keys.scan,
+        now: app.now,
+        compression: compression(plan, args),
+    };
+    build::build(&request).map_err(|error| match &error {
+        build::BuildError::Leak(_) => Failure::new(
+            error,
+            "secrets reach nodes in their seeds alone: take it out of the file, declare it under [[secrets]] and use it in a template of scope \"node\"",
+        ),
+        build::BuildError::Lock(_) => Failure::new(
+            error,
+            "take the last good rolesmith.lock from version control; without it all versions would begin again at 1",
+        ),
+        _ => Failure::new(error, "nothing was written to dist/"),
+    })
+}

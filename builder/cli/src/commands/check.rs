@@ -1,0 +1,31 @@
+//! rolesmith check
+
+use rolesmith_model::finding::Severity;
+
+use crate::{
+    app::App,
+    args::Check,
+    project,
+    report::{self, Failure, Outcome},
+};
+
+/// Tells everything that is wrong; fails where an error is among it.
+pub fn run(app: &App, args: &Check) -> Outcome {
+    let inspected = project::inspect(app)?;
+    report::show(&inspected.sources, &inspected.findings, app.json, app.terminal, app.color);
+    let limit = if args.strict { Severity::Warning } else { Severity::Error };
+    if inspected.findings.iter().any(|f| f.severity >= limit) {
+        app.say(format_args!("{}", report::count(&inspected.findings)));
+        return Err(Failure::Findings);
+    }
+    if let Some(plan) = &inspected.plan {
+        app.say(format_args!(
+            "The fleet {} is sound: {} nodes, {} roles ({}).",
+            plan.fleet.name,
+            plan.nodes.len(),
+            plan.roles.len(),
+            report::count(&inspected.findings)
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! rolesmith lab
+
+use std::{ffi::OsString, net::Ipv4Addr, path::PathBuf, time::Duration};
+
+use rolesmith_formats::{cloud_config, seed::Seed};
+use rolesmith_host::build::PACKAGES_DIR;
+use rolesmith_lab::{
+    Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, Repository, RunState, TreeSpec, UpOptions,
+};
+use rolesmith_model::{facts::Origin, plan::Plan};
+
+use super::{publish, user_data};
+use crate::{
+    app::App,
+    args::{self, LabCommand},
+    progress::Steps,
+    project,
+    report::{Failure, Outcome},
+};
+
+/// The lab's stand-in for the internet side of the nodes.
+const PUBLIC_NETWORK: &str = "203.0.113.0/24";
+
+/// Does what the command says.
+pub fn run(app: &App, args: &args::Lab) -> Outcome {
+    match &args.command {
+        LabCommand::Up {
+            fresh_tree,
+            timeout,
+            nodes,
+        } => up(app, *fresh_tree, *timeout, nodes),
+        LabCommand::Status => status(app),
+        LabCommand::Exec { node, command } => exec(app, node, command),
+        LabCommand::Logs { node } => logs(app, node),
+        LabCommand::Down => down(app),
+        LabCommand::Serve { dir, listen } => {
+            let listen = listen.parse().map_err(|_| {
+                Failure::new(format!("{listen:?} is not ADDRESS:PORT"), "write it as 10.77.0.1:80")
+            })?;
+            Ok(rolesmith_lab::serve(dir, listen)?)
+        }
+    }
+}
+
+fn lab_failure(error: LabError) -> Failure {
+    let help = match &error {
+        LabError::NoLab(_) => "boot it with `rolesmith lab up`",
+        LabError::Busy(_) => "wait for it, or end that program",
+        LabError::Missing(_) => "see docs/lab.md for what a lab needs and why",
+        LabError::NoNode(_) => "`rolesmith lab status` lists the nodes",
+        _ => "look at `rolesmith lab logs NODE`; `rolesmith lab down` clears everything away",
+    };
+    Failure::new(error, help)
+}
+
+/// Where the lab of a fleet lives.
+fn state_dir(plan_name: &str) -> PathBuf {
+    lab_root().join("labs").join(plan_name)
+}
+
+fn lab_root() -> PathBuf {
+    std::env::var_os("ROLESMITH_LAB_DIR").map_or_else(|| PathBuf::from("/var/lib/rolesmith-lab"), PathBuf::from)
+}
+
+/// The fleet's name without looking at anything else, so that `lab down` works on a fleet with errors.
+fn fleet_name(app: &App) -> Outcome<String> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        fleet: Name,
+    }
+    #[derive(serde::Deserialize)]
+    struct Name {
+        name: String,
+    }
+    let path = app.dir.join("fleet.toml");
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        Failure::new(
+            format!("{}: {e}", path.display()),
+            "go to a fleet's directory or name it with -C DIR",
+        )
+    })?;
+    let head: Head = toml::from_str(&text).map_err(|e| Failure::new(e.message(), "`rolesmith check` says more"))?;
+    Ok(head.fleet.name)
+}
+
+fn open(app: &App) -> Outcome<Lab> {
+    Lab::open(&state_dir(&fleet_name(app)?)).map_err(lab_failure)
+}
+
+fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
+    // Everything that can be wrong is found before anything is started.
+    rolesmith_lab::preflight().map_err(|missing| {
+        Failure::new(missing, "the lab boots real machines and needs root; `make tour` shows the builder without it")
+    })?;
+    let plan = project::plan(app)?;
+    for name in only {
+        project::node(&plan, name)?;
+    }
+    let keys = project::keys(app, &plan)?;
+    let repo = app.dir.join(publish::REPO_DIR);
+    if !repo.join("dists").is_dir() {
+        return Err(Failure::new(
+            format!("{} does not exist", repo.display()),
+            "publish first: `rolesmith publish` (and `rolesmith mirror` before it where upstream = \"mirror\")",
+        ));
+    }
+    let mut seeds = Vec::new();
+    for node in plan.nodes.iter().filter(|n| only.is_empty() || only.contains(&n.name.to_string())) {
+        seeds.push(project::seed(&plan, &keys, node, Origin::Seed)?);
+    }
+    let spec = spec(app, &plan, &seeds)?;
+    let options = UpOptions {
+        refresh_tree: fresh_tree,
+        boot_limit: Duration::from_secs(timeout),
+        ..UpOptions::default()
+    };
+    let steps = Steps::new(app);
+    let report = rolesmith_lab::up(&spec, &options, &steps);
+    steps.finish();
+    let report = report.map_err(lab_failure)?;
+    if app.json {
+        anstream::println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        tell(&report);
+    }
+    if !report.is_clean() {
+        return Err(Failure::new("a node has something to complain about", "look at `rolesmith lab logs NODE`"));
+    }
+    app.say("Every node runs. Try: rolesmith lab status; rolesmith lab exec NODE -- rolesmith-agent status");
+    Ok(())
+}
+
+fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
+    let fleet = &plan.fleet;
+    let rest = fleet.repository.url.strip_prefix("http://").ok_or_else(|| {
+        Failure::new(
+            "the lab serves the repository over plain HTTP, and its URL begins with https://",
+            "for the lab use a fleet whose [repository] url begins with http://; apt verifies signatures either way",
+        )
+    })?;
+    let authority = rest.split('/').next().unwrap_or(rest);
+    if rest.len() != authority.len() {
+        return Err(Failure::new(
+            format!("the lab serves the repository at the root of {authority}, and its URL has a path"),
+            "for the lab use a fleet whose [repository] url has no path",
+        ));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().map_err(|_| Failure::new("the repository's port is no number", "mend its URL"))?),
+        None => (authority, 80),
+    };
+    let mut nodes = Vec::new();
+    for seed in seeds {
+        let node = &fleet.nodes[seed.node.as_str()];
+        let address: Ipv4Addr = node.address.ok_or_else(|| {
+            Failure::new(
+                format!("node {} has no address", seed.node),
+                format!("the lab needs one: rolesmith record {} ADDRESS", seed.node),
+            )
+        })?;
+        nodes.push(NodeSpec {
+            name: seed.node.clone(),
+            address,
+            roles: plan.node(&seed.node).map(|n| n.roles.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            user_data: user_data::render(seed)?,
+            meta_data: cloud_config::meta_data(seed),
+            memory_limit: None,
+        });
+    }
+    let parse = |text: &str| text.parse().map_err(|e: String| Failure::new(e, "mend [network] private"));
+    let repo = std::path::absolute(app.dir.join(publish::REPO_DIR))?;
+    let program = std::env::current_exe()?;
+    Ok(LabSpec {
+        name: fleet.name.to_string(),
+        tree: TreeSpec {
+            suite: fleet.suite.codename().into(),
+            cache_dir: lab_root().join("trees"),
+            key_extra: None,
+            sources: None,
+        },
+        network: Network {
+            private_prefix: parse(&fleet.network.private.to_string())?,
+            public_prefix: parse(PUBLIC_NETWORK)?,
+            private_interface: fleet.network.private_interface.clone(),
+            public_interface: fleet.network.public_interface.clone(),
+        },
+        nodes,
+        repository: Some(Repository {
+            dir: repo,
+            host: host.to_owned(),
+            port,
+            server: [program.into_os_string(), "lab".into(), "__serve".into()].to_vec(),
+        }),
+        hosts: Vec::new(),
+        state_dir: state_dir(fleet.name.as_str()),
+    })
+}
+
+fn tell(report: &LabReport) {
+    for phase in &report.phases {
+        anstream::println!("{:<28} {:>6.1} s", phase.name, phase.seconds);
+    }
+    for node in &report.nodes {
+        let state = if node.is_clean() { "running" } else { "with complaints" };
+        anstream::println!("{:<16} {state}{}", node.name, seconds(node));
+        for complaint in node.complaints() {
+            anstream::println!("    {complaint}");
+        }
+    }
+}
+
+fn seconds(node: &NodeReport) -> String {
+    let shown = ["launch", "boot", "apt"];
+    let parts: Vec<String> = node
+        .phases
+        .iter()
+        .filter(|p| shown.contains(&p.name.as_str()))
+        .map(|p| format!("{} {:.1} s", p.name, p.seconds))
+        .collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
+fn status(app: &App) -> Outcome {
+    let lab = open(app)?;
+    let status = lab.status().map_err(lab_failure)?;
+    if app.json {
+        anstream::println!("{}", serde_json::to_string_pretty(&status)?);
+        return Ok(());
+    }
+    anstream::println!("{:<16} {:<9} {:<15} {:<15} {:>8}  {:<22} ROLES", "NODE", "STATE", "PRIVATE", "PUBLIC", "MEMORY", "AGENT");
+    for node in &status.nodes {
+        let state = match node.state {
+            RunState::Starting => "starting",
+            RunState::Running => "running",
+            RunState::Stopped => "stopped",
+        };
+        let memory = node.memory.map_or_else(|| "-".to_owned(), |b| format!("{} MiB", b / 1024 / 1024));
+        let agent = if node.state == RunState::Running { agent(&lab, &node.name) } else { "-".to_owned() };
+        anstream::println!(
+            "{:<16} {state:<9} {:<15} {:<15} {memory:>8}  {agent:<22} {}",
+            node.name,
+            node.address.to_string(),
+            node.public_address.to_string(),
+            node.roles.join(", ")
+        );
+    }
+    if let Some(repository) = &status.repository {
+        anstream::println!("repository on {repository}, network namespace {}", status.namespace.display());
+    }
+    Ok(())
+}
+
+/// What the node's own agent says, in a word or two.
+fn agent(lab: &Lab, node: &str) -> String {
+    let Ok(output) = lab.output(node, &["rolesmith-agent", "status", "--json"]) else {
+        return "not installed".into();
+    };
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(&output.stdout) else {
+        return "not installed".into();
+    };
+    let state = value.get("state").and_then(|s| s.as_str()).unwrap_or("unknown").to_owned();
+    match value.get("healthy").and_then(serde_json::Value::as_bool) {
+        Some(true) => format!("{state}, healthy"),
+        Some(false) => format!("{state}, not healthy"),
+        None => state,
+    }
+}
+
+fn exec(app: &App, node: &str, command: &[String]) -> Outcome {
+    use std::io::IsTerminal as _;
+    let lab = open(app)?;
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let argv: Vec<OsString> = command.iter().map(OsString::from).collect();
+    match lab.exec(node, &argv, terminal).map_err(lab_failure)? {
+        0 => Ok(()),
+        status => Err(Failure::Status(status)),
+    }
+}
+
+fn logs(app: &App, node: &str) -> Outcome {
+    let lab = open(app)?;
+    let console = lab.console_log(node).map_err(lab_failure)?;
+    anstream::println!("console ({}):", console.display());
+    if let Ok(bytes) = std::fs::read(&console) {
+        anstream::println!("{}", String::from_utf8_lossy(&bytes));
+    }
+    anstream::println!("journal:");
+    lab.logs(node, &["--boot".into()]).map_err(lab_failure)?;
+    Ok(())
+}
+
+fn down(app: &App) -> Outcome {
+    let name = fleet_name(app)?;
+    let steps = Steps::new(app);
+    let was = rolesmith_lab::down(&state_dir(&name), &steps);
+    steps.finish();
+    if was.map_err(lab_failure)? {
+        app.say(format_args!("The lab of {name} is gone; {PACKAGES_DIR} and the repository are as they were."));
+    } else {
+        app.say(format_args!("There is no lab of {name}."));
+    }
+    Ok(())
+}

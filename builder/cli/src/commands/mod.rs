@@ -1,0 +1,15 @@
+//! One file a command: what it takes from the other rooms, and what it tells people.
+
+pub mod build;
+pub mod check;
+pub mod completions;
+pub mod enroll;
+pub mod init;
+pub mod lab;
+pub mod man_pages;
+pub mod mirror;
+pub mod plan;
+pub mod publish;
+pub mod record;
+pub mod schema;
+pub mod user_data;

@@ -1,0 +1,152 @@
+//! rolesmith plan
+
+use rolesmith_model::{
+    manifest::{OpenTo, Probe, Protocol},
+    plan::{Content, NodePlan, Origin, Package, Plan},
+};
+use serde_json::json;
+
+use crate::{app::App, args, project, report::{Failure, Outcome}};
+
+/// Shows the plan: nodes and packages, or one of them with every file.
+pub fn run(app: &App, args: &args::Plan) -> Outcome {
+    let plan = project::plan(app)?;
+    if app.json {
+        anstream::println!("{}", serde_json::to_string_pretty(&as_json(&plan))?);
+        return Ok(());
+    }
+    match &args.name {
+        None => overview(&plan),
+        Some(name) => {
+            if let Some(node) = plan.node(name) {
+                show_node(node);
+            } else if let Some(package) = plan.packages.iter().find(|p| p.name.as_str() == name) {
+                show_package(package);
+            } else {
+                return Err(Failure::new(
+                    format!("the plan has no node and no package {name:?}"),
+                    "`rolesmith plan` lists both",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn overview(plan: &Plan) {
+    let fleet = &plan.fleet;
+    anstream::println!("fleet {} on Debian {}", fleet.name, fleet.suite);
+    anstream::println!("repository {}", fleet.repository.url);
+    anstream::println!("\npackages");
+    for name in [plan.keyring_package(), plan.facts_package()] {
+        anstream::println!("  {name}");
+    }
+    for package in &plan.packages {
+        let depends = package.relations.get("Depends").map(|d| d.join(", ")).unwrap_or_default();
+        anstream::println!("  {:<32} {:>3} files  needs {depends}", package.name.as_str(), package.files.len());
+    }
+    anstream::println!("\nnodes");
+    for node in &plan.nodes {
+        let address = fleet.nodes.get(&node.name).and_then(|n| n.address);
+        let address = address.map_or_else(|| "unknown".to_owned(), |a| a.to_string());
+        let roles: Vec<&str> = node.roles.iter().map(|r| r.as_str()).collect();
+        anstream::println!("  {:<16} {:<15} {}", node.name.as_str(), address, roles.join(", "));
+    }
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Source(path) => path.clone(),
+        Origin::Template(path) => format!("{path} (rendered)"),
+        Origin::Generated(from) => format!("generated from {from}"),
+    }
+}
+
+fn show_package(package: &Package) {
+    anstream::println!("{}: {}", package.name, package.summary);
+    for (field, values) in &package.relations {
+        anstream::println!("{field}: {}", values.join(", "));
+    }
+    for file in &package.files {
+        let what = match &file.content {
+            Content::File(bytes) => format!("{:>7} bytes", bytes.len()),
+            Content::Symlink(target) => format!("-> {target}"),
+        };
+        let conffile = if file.conffile { "  conffile" } else { "" };
+        anstream::println!("  {:04o}  {}  {what}  from {}{conffile}", file.mode, file.path, origin(&file.origin));
+    }
+}
+
+fn show_node(node: &NodePlan) {
+    let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+    anstream::println!("node {}", node.name);
+    anstream::println!("roles: {}", list(&mut node.roles.iter().map(ToString::to_string)));
+    anstream::println!("packages: {}", list(&mut node.packages.iter().map(ToString::to_string)));
+    anstream::println!("secrets: {}", list(&mut node.secrets.iter().map(ToString::to_string)));
+    anstream::println!("masked on a fresh machine: {}", node.masked_units.join(", "));
+    anstream::println!("files below /var/lib/rolesmith/conf:");
+    for file in &node.files {
+        anstream::println!(
+            "  {:04o} {}:{}  {}/{}  from {}",
+            file.file.mode,
+            file.file.user,
+            file.file.group,
+            file.file.role,
+            file.file.path,
+            origin(&file.origin)
+        );
+    }
+    anstream::println!("open ports:");
+    for opening in &node.openings {
+        let protocol = match opening.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        let from = match opening.from {
+            OpenTo::Public => "everybody",
+            OpenTo::LoadBalancer => "the load balancer",
+            OpenTo::Fleet => "members",
+        };
+        anstream::println!("  {:>5}/{protocol}  {:<24} from {from}", opening.port, opening.name);
+    }
+    anstream::println!("health checks:");
+    for (role, checks) in &node.health {
+        for check in checks {
+            let probe = match &check.probe {
+                Probe::Unit(unit) => format!("unit {unit} is active"),
+                Probe::Tcp(address) => format!("{address} accepts connections"),
+                Probe::Http(url) => format!("{url} answers"),
+                Probe::Command(words) => format!("`{}` succeeds", words.join(" ")),
+            };
+            anstream::println!("  {role}: {:<20} {probe}", check.name);
+        }
+    }
+}
+
+fn as_json(plan: &Plan) -> serde_json::Value {
+    json!({
+        "fleet": plan.fleet.name.as_str(),
+        "suite": plan.fleet.suite.codename(),
+        "packages": plan.packages.iter().map(|p| json!({
+            "name": p.name.as_str(),
+            "summary": p.summary,
+            "relations": p.relations,
+            "files": p.files.iter().map(|f| json!({
+                "path": f.path,
+                "mode": format!("{:04o}", f.mode),
+                "conffile": f.conffile,
+                "origin": origin(&f.origin),
+            })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "nodes": plan.nodes.iter().map(|n| json!({
+            "name": n.name.as_str(),
+            "roles": n.roles.iter().map(|r| r.as_str()).collect::<Vec<_>>(),
+            "packages": n.packages.iter().map(|p| p.as_str()).collect::<Vec<_>>(),
+            "openings": n.openings,
+            "health": n.health.iter().map(|(r, c)| (r.to_string(), json!(c))).collect::<serde_json::Map<_, _>>(),
+            "files": n.files.iter().map(|f| json!(f.file)).collect::<Vec<_>>(),
+            "secrets": n.secrets.iter().map(|s| s.as_str()).collect::<Vec<_>>(),
+            "masked_units": n.masked_units,
+        })).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,18 @@
+//! rolesmith schema
+
+use rolesmith_model::schema;
+
+use crate::{
+    args::{Schema, SchemaOf},
+    report::Outcome,
+};
+
+/// Prints a JSON Schema.
+pub fn run(args: &Schema) -> Outcome {
+    let text = match args.of {
+        SchemaOf::Fleet => schema::fleet(),
+        SchemaOf::Role => schema::role(),
+    };
+    anstream::print!("{text}");
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! How findings and failures are shown.
+//!
+//! On a terminal with the text around the place; elsewhere as plain lines that programs and people can search.
+
+use std::fmt::Write as _;
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Severity as Level};
+use rolesmith_model::{
+    finding::{Finding, Severity},
+    source::{Sources, line_column},
+};
+use serde_json::json;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The fleet's files are wrong; the findings were shown already.
+    Findings,
+    /// Something else.
+    Message {
+        /// What happened and why.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// A program run in a node ended with this status.
+    Status(i32),
+}
+
+impl Failure {
+    /// A failure with a way out.
+    pub fn new(message: impl std::fmt::Display, help: impl Into<String>) -> Self {
+        Self::Message {
+            message: message.to_string(),
+            help: Some(help.into()),
+        }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            let text = inner.to_string();
+            // Errors that show their source in their own text would say it twice.
+            if !message.contains(&text) {
+                let _ = write!(message, ": {text}");
+            }
+            source = inner.source();
+        }
+        Self::Message { message, help: None }
+    }
+}
+
+/// The result of a command.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// Shows findings on standard error, or as JSON on standard output.
+pub fn show(sources: &Sources, findings: &[Finding], json: bool, terminal: bool, color: bool) {
+    if json {
+        anstream::println!("{}", as_json(sources, findings));
+        return;
+    }
+    for finding in findings {
+        if terminal {
+            anstream::eprintln!("{}", graphical(sources, finding, color));
+        } else {
+            anstream::eprint!("{}", plain(sources, finding));
+        }
+    }
+}
+
+fn as_json(sources: &Sources, findings: &[Finding]) -> String {
+    let list: Vec<_> = findings
+        .iter()
+        .map(|f| {
+            let source = sources.get(f.place.source);
+            let (line, column) = line_column(source.text().unwrap_or(""), f.place.span.start);
+            json!({
+                "code": f.code,
+                "severity": f.severity.as_str(),
+                "message": f.message,
+                "file": source.path,
+                "line": line,
+                "column": column,
+                "reason": f.why,
+                "help": f.help,
+            })
+        })
+        .collect();
+    serde_json::to_string_pretty(&json!({ "findings": list })).expect("findings have a JSON form")
+}
+
+/// One finding as plain lines.
+pub fn plain(sources: &Sources, finding: &Finding) -> String {
+    let source = sources.get(finding.place.source);
+    let (line, column) = line_column(source.text().unwrap_or(""), finding.place.span.start);
+    format!(
+        "{}: {} [{}]\n  at: {}:{line}:{column}\n  why: {}\n  help: {}\n",
+        finding.severity.as_str(),
+        finding.message,
+        finding.code,
+        source.path,
+        finding.why,
+        finding.help
+    )
+}
+
+fn graphical(sources: &Sources, finding: &Finding, color: bool) -> String {
+    let source = sources.get(finding.place.source);
+    let level = match finding.severity {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+        Severity::Advice => Level::Advice,
+    };
+    let text = source.text().unwrap_or("").to_owned();
+    let label = LabeledSpan::new_with_span(Some(finding.why.clone()), finding.place.span.clone());
+    let diagnostic = MietteDiagnostic::new(finding.message.clone())
+        .with_code(finding.code)
+        .with_severity(level)
+        .with_help(finding.help.clone())
+        .with_label(label);
+    let report = miette::Report::new(diagnostic).with_source_code(NamedSource::new(&source.path, text));
+    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let mut out = String::new();
+    match GraphicalReportHandler::new_themed(theme).render_report(&mut out, report.as_ref()) {
+        Ok(()) => out,
+        Err(_) => plain(sources, finding),
+    }
+}
+
+/// "2 errors and 1 warning".
+pub fn count(findings: &[Finding]) -> String {
+    let number = |severity: Severity| findings.iter().filter(|f| f.severity == severity).count();
+    let plural = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    format!(
+        "{}, {} and {}",
+        plural(number(Severity::Error), "error", "errors"),
+        plural(number(Severity::Warning), "warning", "warnings"),
+        plural(number(Severity::Advice), "piece of advice", "pieces of advice"),
+    )
+}
