@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! dists/<codename>/InRelease, Release, Release.gpg
-//! dists/<codename>/<component>/binary-amd64/Packages, Packages.gz     packages for amd64 and for all
+//! dists/<codename>/<component>/binary-amd64/Packages.gz               packages for amd64 and for all
 //! dists/<codename>/<component>/Contents-amd64.gz, Contents-all.gz
 //! …/by-hash/SHA512/<digest>, …/by-hash/SHA256/<digest>                each of these again; apt asks for the strongest
 //! pool/<component>/<a>/<source>/<name>_<version>_<architecture>.deb

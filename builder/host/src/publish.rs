@@ -314,34 +314,26 @@ impl<'a> Session<'a> {
 fn compress(root: &Path, current: Option<&Generation>, texts: &[IndexText]) -> Vec<IndexFile> {
     use rayon::prelude::*;
     let one = |text: &IndexText| {
-        let mut plain = text.plain();
+        let plain = text.plain();
         let packed = format!("{}.gz", text.path);
         let known = current.and_then(|generation| {
-            let before = generation
+            generation
                 .indexes
                 .get(&text.path)
                 .filter(|record| record.sha512 == plain.sha512)?;
-            let packed = generation
-                .indexes
-                .get(&packed)
-                .filter(|record| record.published)?;
-            let whole = (!before.published || generation.has_by_hash(root, &text.path))
-                && generation.has_by_hash(root, &format!("{}.gz", text.path));
-            (whole && before.published == text.publish_plain).then_some(packed)
+            let record = generation.indexes.get(&packed)?;
+            generation
+                .has_by_hash(root, record, &packed)
+                .then_some(record)
         });
         let gzip = match known {
-            Some(record) => {
-                if text.publish_plain {
-                    plain.body = Body::Published;
-                }
-                IndexFile {
-                    path: packed,
-                    size: record.size,
-                    sha256: record.sha256,
-                    sha512: record.sha512,
-                    body: Body::Published,
-                }
-            }
+            Some(record) => IndexFile {
+                path: packed,
+                size: record.size,
+                sha256: record.sha256,
+                sha512: record.sha512,
+                body: Body::Published,
+            },
             None => text.gzip(),
         };
         [plain, gzip]

@@ -12,8 +12,6 @@ pub struct IndexText {
     pub path: String,
     /// The whole text.
     pub text: String,
-    /// Whether the uncompressed file is published too. `Contents` is large and only ever read compressed.
-    pub publish_plain: bool,
 }
 
 /// Where an index file's bytes are.
@@ -43,39 +41,41 @@ pub struct IndexFile {
 }
 
 impl IndexFile {
-    /// A file with these bytes; `publish` false lists it in `Release` alone.
-    pub fn new(path: String, bytes: Vec<u8>, publish: bool) -> Self {
+    /// A file to be published.
+    pub fn new(path: String, bytes: Vec<u8>) -> Self {
+        let listed = Self::listed(path, &bytes);
+        Self {
+            body: Body::Bytes(bytes),
+            ..listed
+        }
+    }
+
+    /// A file that only `Release` speaks of.
+    pub fn listed(path: String, bytes: &[u8]) -> Self {
         Self {
             path,
             size: bytes.len() as u64,
-            sha256: Sha256::of(&bytes),
-            sha512: Sha512::of(&bytes),
-            body: if publish {
-                Body::Bytes(bytes)
-            } else {
-                Body::ListedOnly
-            },
+            sha256: Sha256::of(bytes),
+            sha512: Sha512::of(bytes),
+            body: Body::ListedOnly,
         }
     }
 }
 
 impl IndexText {
-    /// The file itself, before compression.
+    /// The uncompressed index, which is listed and not published, as in Debian's archive: apt 3 prefers it to by-hash when
+    /// it finds it on a disk (`file:`), and so would see the next generation's index too early.
     pub fn plain(&self) -> IndexFile {
-        IndexFile::new(
-            self.path.clone(),
-            self.text.clone().into_bytes(),
-            self.publish_plain,
-        )
+        IndexFile::listed(self.path.clone(), self.text.as_bytes())
     }
 
-    /// The file compressed with gzip, which every apt reads by itself. xz was measured: 5 % smaller at three times the
+    /// The index compressed with gzip, which every apt reads by itself. xz was measured: 5 % smaller at three times the
     /// time, and a fleet's index is a few tens of kilobytes.
     pub fn gzip(&self) -> IndexFile {
         let packed = Compression::Gzip
             .compress(self.text.as_bytes())
             .expect("gzip into memory does not fail");
-        IndexFile::new(format!("{}.gz", self.path), packed, true)
+        IndexFile::new(format!("{}.gz", self.path), packed)
     }
 }
 
@@ -100,7 +100,6 @@ pub fn index(component: &str, architectures: &[&str], entries: &[PackageEntry]) 
                     .copied()
                     .filter(|e| e.architecture == *architecture || e.architecture == "all"),
             ),
-            publish_plain: true,
         });
     }
     for architecture in architectures.iter().chain(&["all"]) {
@@ -112,7 +111,6 @@ pub fn index(component: &str, architectures: &[&str], entries: &[PackageEntry]) 
                     .copied()
                     .filter(|e| e.architecture == *architecture),
             ),
-            publish_plain: false,
         });
     }
     indexes

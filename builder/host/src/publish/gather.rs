@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use rolesmith_formats::apt::{DebDescription, PackageEntry, Sha256};
+use rolesmith_formats::compress::Compression;
 
 use super::cache::{FileKey, IndexCache};
 use super::execute::{digest, io_error};
@@ -167,11 +168,15 @@ pub(super) fn published_packages(
     let mut packages = BTreeMap::new();
     for path in generation.into_iter().flat_map(Generation::packages_files) {
         let path = root.join(path);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let packed = match fs::read(&path) {
+            Ok(packed) => packed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(io_error("read", &path)(error)),
         };
+        let text = Compression::Gzip
+            .decompress(&packed)
+            .map_err(io_error("unpack", &path))?;
+        let text = String::from_utf8_lossy(&text);
         packages_in(&text, &mut packages);
     }
     Ok(packages)

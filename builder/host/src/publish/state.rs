@@ -61,27 +61,24 @@ impl Generation {
         json
     }
 
-    /// Paths below the repository's root of the `Packages` files under their SHA-512: the lists of the pool files needed.
+    /// Paths below the repository's root of the `Packages.gz` files under their SHA-512: the lists of the pool files needed.
     pub(super) fn packages_files(&self) -> impl Iterator<Item = String> {
-        self.indexes
+        let packages = self
+            .indexes
             .iter()
-            .filter(|(path, record)| path.ends_with("/Packages") && record.published)
-            .map(|(path, record)| {
-                format!(
-                    "dists/{}/{}",
-                    self.fields.codename,
-                    super::plan::by_hash(path, "SHA512", &record.sha512.to_string())
-                )
-            })
+            .filter(|(path, _)| path.ends_with("/Packages.gz"));
+        packages.map(|(path, record)| self.by_strong_hash(path, record))
     }
 
     /// Whether an index stands in the repository under its strongest digest, in full length.
-    pub(super) fn has_by_hash(&self, root: &Path, path: &str) -> bool {
-        self.indexes.get(path).is_some_and(|record| {
-            let hashed = super::plan::by_hash(path, "SHA512", &record.sha512.to_string());
-            let file = root.join("dists").join(&self.fields.codename).join(hashed);
-            fs::metadata(file).is_ok_and(|metadata| metadata.len() == record.size)
-        })
+    pub(super) fn has_by_hash(&self, root: &Path, record: &IndexRecord, path: &str) -> bool {
+        let file = root.join(self.by_strong_hash(path, record));
+        fs::metadata(file).is_ok_and(|metadata| metadata.len() == record.size)
+    }
+
+    fn by_strong_hash(&self, path: &str, record: &IndexRecord) -> String {
+        let hashed = super::plan::by_hash(path, "SHA512", &record.sha512.to_string());
+        format!("dists/{}/{hashed}", self.fields.codename)
     }
 
     /// Paths below the repository's root of the indexes under their plain names.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use rolesmith_formats::apt::{Sha256, Sha512, parse_release};
+use rolesmith_formats::compress::Compression;
 
 use super::PublishError;
 use super::execute::{digest, io_error};
@@ -27,7 +28,7 @@ pub enum Fault {
 /// What [`verify`] looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Index files, by-hash names not counted.
+    /// Published index files, by-hash names not counted.
     pub indexes: usize,
     /// Packages of the pool.
     pub packages: usize,
@@ -58,29 +59,35 @@ pub fn verify(root: &Path, codename: &str) -> Result<Verified, PublishError> {
 
     let mut packages: BTreeMap<String, Sha256> = BTreeMap::new();
     for (path, listed) in &release.files {
-        // Listed for what is unpacked from the compressed file, never published.
-        if path.contains("/Contents-") && !path.ends_with(".gz") {
+        // The others are listed for what comes out of the compressed ones.
+        let Some(unpacked_path) = path.strip_suffix(".gz") else {
             continue;
-        }
+        };
         verified.indexes += 1;
-        let is_packages = path.ends_with("/Packages");
-        for (algorithm, name) in [
-            ("SHA512", listed.sha512.to_string()),
-            ("SHA256", listed.sha256.to_string()),
-        ] {
-            let path = format!("{dist}/{}", by_hash(path, algorithm, &name));
-            match read(root, &path)? {
-                None => verified.faults.push(Fault::Missing(path)),
-                Some(bytes)
-                    if Sha512::of(&bytes) != listed.sha512
-                        || Sha256::of(&bytes) != listed.sha256 =>
-                {
-                    verified.faults.push(Fault::WrongDigest(path));
-                }
-                Some(bytes) if is_packages => {
-                    packages_in(&String::from_utf8_lossy(&bytes), &mut packages)
-                }
-                Some(_) => {}
+        let strong = format!(
+            "{dist}/{}",
+            by_hash(path, "SHA512", &listed.sha512.to_string())
+        );
+        let weak = format!(
+            "{dist}/{}",
+            by_hash(path, "SHA256", &listed.sha256.to_string())
+        );
+        for name in [strong, weak] {
+            let Some(bytes) = read(root, &name)? else {
+                verified.faults.push(Fault::Missing(name));
+                continue;
+            };
+            let unpacked = Compression::Gzip.decompress(&bytes).unwrap_or_default();
+            let whole = Sha512::of(&bytes) == listed.sha512
+                && Sha256::of(&bytes) == listed.sha256
+                && release
+                    .files
+                    .get(unpacked_path)
+                    .is_some_and(|plain| Sha512::of(&unpacked) == plain.sha512);
+            if !whole {
+                verified.faults.push(Fault::WrongDigest(name));
+            } else if path.ends_with("/Packages.gz") {
+                packages_in(&String::from_utf8_lossy(&unpacked), &mut packages);
             }
         }
     }

@@ -14,16 +14,23 @@ use rolesmith_host::publish::{Target, publish, rollback};
 
 use crate::support::*;
 
+/// A directory with another release of Debian whose apt shall be asked, by chroot and so by root; TMPDIR has to lie in it.
+const OTHER_ROOT: &str = "ROLESMITH_TEST_APT_ROOT";
+
 /// apt with its own configuration, lists and dpkg status; needs no privileges and sees nothing of the machine's.
 pub(crate) struct Apt {
     directory: tempfile::TempDir,
+    /// `/`, or [`OTHER_ROOT`].
+    system: PathBuf,
 }
 
 impl Apt {
     /// An apt that knows one source, `uri`, and these keys.
     pub(crate) fn new(uri: &str, keys: &[&dyn Signer]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let root = directory.path();
+        let system = PathBuf::from(std::env::var_os(OTHER_ROOT).unwrap_or("/".into()));
+        let apt = Self { directory, system };
+        let root = apt.path();
         for path in [
             "etc/apt.conf.d",
             "etc/preferences.d",
@@ -40,10 +47,9 @@ impl Apt {
              Dir::Cache \"cache/\";\nDir::Log \"log/\";\nAPT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\n\
              APT::Sandbox::User \"\";\nAcquire::Languages \"none\";\nAcquire::Retries \"0\";\n\
              Acquire::Check-Valid-Until \"true\";\nAcquire::Check-Date \"true\";\n",
-            root.display()
+            apt.seen(root)
         );
         fs::write(root.join("apt.conf"), config).unwrap();
-        let apt = Self { directory };
         apt.trust(uri, keys);
         apt
     }
@@ -60,7 +66,7 @@ impl Apt {
         let path = self.path().join("keyring.asc");
         fs::write(&path, keyring).unwrap();
         source.truncate(source.len() - 1);
-        source.push_str(&format!(" {}\n", path.display()));
+        source.push_str(&format!(" {}\n", self.seen(&path)));
         fs::write(self.path().join("etc/sources.list.d/fleet.sources"), source).unwrap();
     }
 
@@ -68,14 +74,30 @@ impl Apt {
         self.directory.path()
     }
 
+    /// How apt names a path of this machine.
+    pub(crate) fn seen(&self, path: &Path) -> String {
+        Path::new("/")
+            .join(path.strip_prefix(&self.system).unwrap())
+            .display()
+            .to_string()
+    }
+
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        Command::new(program)
+        let here = self.seen(self.path());
+        let mut command = if self.system == Path::new("/") {
+            Command::new("env")
+        } else {
+            let mut command = Command::new("chroot");
+            command.arg(&self.system).arg("env");
+            command
+        };
+        command
+            .args(["--chdir", &here, program])
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LC_ALL", "C.UTF-8")
-            .env("APT_CONFIG", self.path().join("apt.conf"))
-            .current_dir(self.path())
+            .env("APT_CONFIG", format!("{here}/apt.conf"))
             .output()
             .unwrap()
     }
@@ -126,6 +148,12 @@ fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
+}
+
+/// URI of a repository on the disk, as apt sees it.
+pub(crate) fn file_uri(root: &Path) -> String {
+    let system = PathBuf::from(std::env::var_os(OTHER_ROOT).unwrap_or("/".into()));
+    format!("file:/{}", root.strip_prefix(system).unwrap().display())
 }
 
 /// A web server for files below a directory, on a loopback port of the kernel's choice, until it is dropped.
@@ -238,7 +266,7 @@ fn apt_takes_the_repository() {
         let uri = if web {
             server.uri()
         } else {
-            format!("file:{}", target.root.display())
+            file_uri(&target.root)
         };
         let apt = Apt::new(&uri, &signers);
         let log = apt.update().unwrap();

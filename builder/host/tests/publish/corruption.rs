@@ -80,7 +80,10 @@ fn a_changed_release_is_refused() {
     damage(&setup.target.root.join("dists/fleet/InRelease"));
     let said = setup.apt().update().unwrap_err();
     assert!(
-        said.contains("BADSIG") || said.contains("NODATA") || said.contains("Clearsigned"),
+        // gpgv's words and sqv's.
+        ["BADSIG", "NODATA", "Clearsigned", "manipulated"]
+            .iter()
+            .any(|word| said.contains(word)),
         "{said}"
     );
 }
@@ -131,7 +134,10 @@ fn an_expired_repository_is_refused() {
 fn a_repository_of_the_future_is_refused() {
     let setup = Setup::new(now() + 3600);
     let said = setup.apt().update().unwrap_err();
-    assert!(said.contains("not valid yet"), "{said}");
+    assert!(
+        said.contains("not valid yet") || said.contains("Not live until"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -140,7 +146,10 @@ fn another_key_is_refused() {
     let said = Apt::new(&setup.server.uri(), &[&key(2)])
         .update()
         .unwrap_err();
-    assert!(said.contains("NO_PUBKEY"), "{said}");
+    assert!(
+        said.contains("NO_PUBKEY") || said.contains("Missing key"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Readers and kills while the repository changes.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +9,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rolesmith_formats::openpgp::Signer;
 use rolesmith_host::publish::{Fault, generations, publish, verify};
 
-use crate::apt::{Apt, Server};
+use crate::apt::{Apt, Server, file_uri};
 use crate::support::*;
 
 /// Where the child publishes; only set by the test that starts it.
@@ -53,24 +51,20 @@ fn readers_see_one_generation_or_the_other() {
         usize::from(before != left)
     };
     let changes = std::thread::scope(|scope| {
-        let readers: Vec<_> = [
-            server.uri(),
-            server.uri(),
-            format!("file:{}", root.display()),
-        ]
-        .into_iter()
-        .map(|uri| {
-            let apt = Apt::new(&uri, &[&key]);
-            let (done, read) = (&done, &read);
-            scope.spawn(move || {
-                let mut changes = 0;
-                while !done.load(Ordering::SeqCst) {
-                    changes += read(&apt);
-                }
-                changes
+        let readers: Vec<_> = [server.uri(), server.uri(), file_uri(&root)]
+            .into_iter()
+            .map(|uri| {
+                let apt = Apt::new(&uri, &[&key]);
+                let (done, read) = (&done, &read);
+                scope.spawn(move || {
+                    let mut changes = 0;
+                    while !done.load(Ordering::SeqCst) {
+                        changes += read(&apt);
+                    }
+                    changes
+                })
             })
-        })
-        .collect();
+            .collect();
         let mut version = 1;
         // A reader that failed has ended and must not be waited for.
         while !readers.iter().any(|reader| reader.is_finished())
@@ -116,7 +110,7 @@ fn a_killed_publisher_leaves_a_whole_suite() {
     let target = target(directory.path());
     publish_pair(directory.path(), 1);
     let key = key(1);
-    let apt = Apt::new(&format!("file:{}", target.root.display()), &[&key]);
+    let apt = Apt::new(&file_uri(&target.root), &[&key]);
     let mut unfinished = 0;
     for round in 0..200 {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -175,22 +169,5 @@ fn a_killed_publisher_leaves_a_whole_suite() {
         .filter(|path| path.starts_with(".rolesmith/generations/fleet/"))
         .count();
     assert_eq!(records, 2 * kept.len());
-    let needed: BTreeSet<String> = kept
-        .iter()
-        .flat_map(|generation| {
-            let digest = generation.indexes["main/binary-amd64/Packages"].sha512;
-            let path = target.root.join(format!(
-                "dists/fleet/main/binary-amd64/by-hash/SHA512/{digest}"
-            ));
-            let text = fs::read_to_string(path).unwrap();
-            text.lines()
-                .filter_map(|line| line.strip_prefix("Filename: ").map(str::to_owned))
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    let pool: BTreeSet<String> = all
-        .into_iter()
-        .filter(|path| path.starts_with("pool/"))
-        .collect();
-    assert_eq!(pool, needed);
+    assert_eq!(pool(&target.root), needed_pool(&target.root));
 }

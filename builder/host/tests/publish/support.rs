@@ -1,5 +1,6 @@
 //! Packages, keys and repositories for the tests.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +11,7 @@ use rolesmith_formats::control::Paragraph;
 use rolesmith_formats::deb::{Deb, DebInput, SignedDeb};
 use rolesmith_formats::openpgp::{SecretKey, Signer};
 use rolesmith_formats::tarball::Entry;
-use rolesmith_host::publish::{Component, PoolFile, PublishInput, Target};
+use rolesmith_host::publish::{Component, Generation, PoolFile, PublishInput, Target, generations};
 
 /// 2024-01-01: keys are older than everything they sign.
 pub(crate) const KEY_CREATED: u64 = 1_704_067_200;
@@ -136,4 +137,36 @@ pub(crate) fn tree(root: &Path) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// The text of the only `Packages` of a generation.
+pub(crate) fn packages_of(root: &Path, generation: &Generation) -> String {
+    let digest = generation.indexes["main/binary-amd64/Packages.gz"].sha512;
+    let packed = std::fs::read(root.join(format!(
+        "dists/fleet/main/binary-amd64/by-hash/SHA512/{digest}"
+    )))
+    .unwrap();
+    String::from_utf8(Compression::Gzip.decompress(&packed).unwrap()).unwrap()
+}
+
+/// The pool files that all kept generations name.
+pub(crate) fn needed_pool(root: &Path) -> BTreeSet<String> {
+    let mut needed = BTreeSet::new();
+    for generation in generations(root, "fleet").unwrap() {
+        let text = packages_of(root, &generation);
+        needed.extend(
+            text.lines()
+                .filter_map(|line| line.strip_prefix("Filename: "))
+                .map(str::to_owned),
+        );
+    }
+    needed
+}
+
+/// The files of the pool.
+pub(crate) fn pool(root: &Path) -> BTreeSet<String> {
+    tree(root)
+        .into_iter()
+        .filter(|path| path.starts_with("pool/"))
+        .collect()
 }
