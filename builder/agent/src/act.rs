@@ -39,8 +39,12 @@ impl Outcome {
     pub fn failure(&self) -> Option<Failure> {
         match self {
             Self::Done | Self::Joined(JoinResult::Done) => None,
-            Self::Joined(JoinResult::Later { output }) => Some(Failure::Later(format!("its join waits: {output}"))),
-            Self::Joined(JoinResult::Failed { output }) => Some(Failure::Failed(format!("its join failed: {output}"))),
+            Self::Joined(JoinResult::Later { output }) => {
+                Some(Failure::Later(format!("its join waits: {output}")))
+            }
+            Self::Joined(JoinResult::Failed { output }) => {
+                Some(Failure::Failed(format!("its join failed: {output}")))
+            }
             Self::Failed(failure) | Self::Begun(failure) => Some(failure.clone()),
         }
     }
@@ -54,22 +58,42 @@ pub fn remember(memory: &mut Memory, action: &Action, outcome: &Outcome, boot: &
     match action {
         Action::Accept { fleet, version } => {
             if memory.fleet.as_ref() != Some(fleet) {
-                *memory = Memory { fleet: Some(fleet.clone()), ..Memory::default() };
+                *memory = Memory {
+                    fleet: Some(fleet.clone()),
+                    ..Memory::default()
+                };
             }
             memory.facts_version = *version;
         }
         Action::Forget { role } => {
             memory.roles.remove(role);
         }
-        Action::Join { role, fingerprint, .. } => {
+        Action::Join {
+            role, fingerprint, ..
+        } => {
             if let Outcome::Joined(result) = outcome {
-                memory.roles.entry(role.clone()).or_default().join =
-                    Some(JoinMemory { fingerprint: fingerprint.clone(), result: result.clone() });
+                memory.roles.entry(role.clone()).or_default().join = Some(JoinMemory {
+                    fingerprint: fingerprint.clone(),
+                    result: result.clone(),
+                });
             }
         }
-        Action::Unit { role, unit, fingerprint, .. } => {
-            let unit_memory = UnitMemory { fingerprint: fingerprint.clone(), boot: boot.to_owned() };
-            memory.roles.entry(role.clone()).or_default().units.insert(unit.clone(), unit_memory);
+        Action::Unit {
+            role,
+            unit,
+            fingerprint,
+            ..
+        } => {
+            let unit_memory = UnitMemory {
+                fingerprint: fingerprint.clone(),
+                boot: boot.to_owned(),
+            };
+            memory
+                .roles
+                .entry(role.clone())
+                .or_default()
+                .units
+                .insert(unit.clone(), unit_memory);
         }
         // What they did is seen on the disk.
         Action::Guard { .. } | Action::Install { .. } | Action::Remove { .. } => {}
@@ -108,7 +132,10 @@ impl<P: Programs> Actor<'_, P> {
             },
             Action::Install { role, path, spec } => {
                 let target = self.root.join(CONF_DIR).join(role).join(path);
-                let access = Access { mode: spec.mode, owner: Some(spec.owner) };
+                let access = Access {
+                    mode: spec.mode,
+                    owner: Some(spec.owner),
+                };
                 let bytes = self.contents.get(role, path).unwrap_or_default();
                 match files::write(&target, bytes, access) {
                     Ok(()) => Outcome::Done,
@@ -132,11 +159,23 @@ impl<P: Programs> Actor<'_, P> {
         for (path, spec) in self.guarded {
             debug_assert!(is_guarded(GUARDED_ROLE, path));
             let bytes = self.contents.get(GUARDED_ROLE, path).unwrap_or_default();
-            let text = String::from_utf8(bytes.to_vec()).map_err(|_| format!("{path} is not UTF-8"))?;
-            set.files.push(SetFile { path: path.clone(), mode: spec.mode, owner: spec.owner, text });
+            let text =
+                String::from_utf8(bytes.to_vec()).map_err(|_| format!("{path} is not UTF-8"))?;
+            set.files.push(SetFile {
+                path: path.clone(),
+                mode: spec.mode,
+                owner: spec.owner,
+                text,
+            });
         }
-        let firewall = Firewall { root: self.root, programs: self.programs, now: self.now };
-        firewall.put_in_force(name, &set, confirmed).map_err(|error| error.to_string())
+        let firewall = Firewall {
+            root: self.root,
+            programs: self.programs,
+            now: self.now,
+        };
+        firewall
+            .put_in_force(name, &set, confirmed)
+            .map_err(|error| error.to_string())
     }
 
     fn join(&self, role: &str, program: &str) -> JoinResult {
@@ -144,7 +183,10 @@ impl<P: Programs> Actor<'_, P> {
         call.env = [
             ("ROLESMITH_FLEET", self.identity.fleet.clone()),
             ("ROLESMITH_NODE", self.identity.node.clone()),
-            ("ROLESMITH_INCARNATION", self.identity.incarnation.to_string()),
+            (
+                "ROLESMITH_INCARNATION",
+                self.identity.incarnation.to_string(),
+            ),
             ("ROLESMITH_ROLE", role.to_owned()),
             ("ROLESMITH_CONF", format!("{CONF_DIR}/{role}")),
         ]
@@ -153,16 +195,27 @@ impl<P: Programs> Actor<'_, P> {
         let show = |text: &str| redact(text, self.secrets);
         match self.programs.run(&call) {
             Ok(Ended { code: Some(0), .. }) => JoinResult::Done,
-            Ok(ended) if ended.code == Some(EX_TEMPFAIL) => JoinResult::Later { output: show(&ended.tail()) },
+            Ok(ended) if ended.code == Some(EX_TEMPFAIL) => JoinResult::Later {
+                output: show(&ended.tail()),
+            },
             Ok(ended) => {
-                let how = ended.code.map_or_else(|| "killed by a signal".to_owned(), |code| format!("exit status {code}"));
-                JoinResult::Failed { output: show(&format!("{program}: {how}: {}", ended.tail())) }
+                let how = ended.code.map_or_else(
+                    || "killed by a signal".to_owned(),
+                    |code| format!("exit status {code}"),
+                );
+                JoinResult::Failed {
+                    output: show(&format!("{program}: {how}: {}", ended.tail())),
+                }
             }
             Err(ProgramError::TooLong { tail, .. }) => {
                 let limit = JOIN_LIMIT.as_secs();
-                JoinResult::Later { output: show(&format!("{program} was ended after {limit} s: {tail}")) }
+                JoinResult::Later {
+                    output: show(&format!("{program} was ended after {limit} s: {tail}")),
+                }
             }
-            Err(error) => JoinResult::Failed { output: show(&error.to_string()) },
+            Err(error) => JoinResult::Failed {
+                output: show(&error.to_string()),
+            },
         }
     }
 
@@ -174,12 +227,19 @@ impl<P: Programs> Actor<'_, P> {
             Verb::Reload => "reload-or-restart",
         };
         // A unit that failed too often in a row would refuse to start; nothing to reset is fine.
-        let _ = self.programs.run(&Call::new(["systemctl", "reset-failed", "--", unit]));
-        match self.programs.output(&Call::new(["systemctl", word, "--", unit]).limit(UNIT_LIMIT)) {
+        let _ = self
+            .programs
+            .run(&Call::new(["systemctl", "reset-failed", "--", unit]));
+        match self
+            .programs
+            .output(&Call::new(["systemctl", word, "--", unit]).limit(UNIT_LIMIT))
+        {
             Ok(_) => Outcome::Done,
             Err(ProgramError::TooLong { .. }) => {
                 let limit = UNIT_LIMIT.as_secs();
-                Outcome::Begun(Failure::Later(format!("{unit} has not finished to {word} within {limit} s")))
+                Outcome::Begun(Failure::Later(format!(
+                    "{unit} has not finished to {word} within {limit} s"
+                )))
             }
             Err(ProgramError::Failed { tail, .. }) => {
                 Outcome::Failed(Failure::Failed(format!("{unit} did not {word}: {tail}")))

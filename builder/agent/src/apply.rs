@@ -29,15 +29,31 @@ pub enum ApplyError {
 ///
 /// # Errors
 /// [`ApplyError`]; everything else is a [`Phase::Failed`] of the state.
-pub fn apply(root: &Root, programs: &impl Programs, clock: &impl Fn() -> u64) -> Result<State, ApplyError> {
+pub fn apply(
+    root: &Root,
+    programs: &impl Programs,
+    clock: &impl Fn() -> u64,
+) -> Result<State, ApplyError> {
     // First of all: whatever wakes us from now on is seen by the next run, if not by this one.
     files::remove(&root.join(POKE_FILE))?;
     let _lock = Lock::take(root, "apply.lock")?;
     let mut state = State::load(root)?;
-    let mut run = Run { root, programs, clock, failures: BTreeMap::new(), state: &mut state };
-    let expired = Firewall { root, programs, now: clock() }.expire();
+    let mut run = Run {
+        root,
+        programs,
+        clock,
+        failures: BTreeMap::new(),
+        state: &mut state,
+    };
+    let expired = Firewall {
+        root,
+        programs,
+        now: clock(),
+    }
+    .expire();
     if let Err(error) = expired {
-        run.failures.insert(GUARDED_ROLE.to_owned(), Failure::Failed(error.to_string()));
+        run.failures
+            .insert(GUARDED_ROLE.to_owned(), Failure::Failed(error.to_string()));
     }
     run.rounds()?;
     state.report.updated = clock();
@@ -62,7 +78,9 @@ impl<P: Programs, C: Fn() -> u64> Run<'_, P, C> {
             let (mut seen, contents) = match observe(self.root, self.programs, &self.state.memory) {
                 Ok(observed) => observed,
                 Err(error) => {
-                    self.state.report.phase = Phase::Failed { what: error.to_string() };
+                    self.state.report.phase = Phase::Failed {
+                        what: error.to_string(),
+                    };
                     return Ok(());
                 }
             };
@@ -74,7 +92,10 @@ impl<P: Programs, C: Fn() -> u64> Run<'_, P, C> {
             }
             rounds += 1;
             if rounds > 2 * seen.roles.len() + 4 {
-                let what = format!("it does not come to rest; left to do: {:?}", decision.actions);
+                let what = format!(
+                    "it does not come to rest; left to do: {:?}",
+                    decision.actions
+                );
                 self.state.report.phase = Phase::Failed { what };
                 return Ok(());
             }
@@ -83,9 +104,19 @@ impl<P: Programs, C: Fn() -> u64> Run<'_, P, C> {
     }
 
     /// Carries out a decision up to the first failure.
-    fn round(&mut self, seen: &Observed, contents: &Contents, decision: &Decision) -> io::Result<()> {
-        let Seen::Is(identity) = &seen.identity else { return Ok(()) };
-        let base = seen.roles.get(GUARDED_ROLE).map_or(&[][..], |base| &base.files);
+    fn round(
+        &mut self,
+        seen: &Observed,
+        contents: &Contents,
+        decision: &Decision,
+    ) -> io::Result<()> {
+        let Seen::Is(identity) = &seen.identity else {
+            return Ok(());
+        };
+        let base = seen
+            .roles
+            .get(GUARDED_ROLE)
+            .map_or(&[][..], |base| &base.files);
         let guarded: BTreeMap<_, _> = base
             .iter()
             .filter(|file| is_guarded(GUARDED_ROLE, &file.path))
@@ -107,7 +138,8 @@ impl<P: Programs, C: Fn() -> u64> Run<'_, P, C> {
             self.state.report.changed = (self.clock)();
             self.state.save(self.root)?;
             if let Some(failure) = outcome.failure() {
-                self.failures.insert(action.role().unwrap_or_default().to_owned(), failure);
+                self.failures
+                    .insert(action.role().unwrap_or_default().to_owned(), failure);
                 return Ok(());
             }
         }
@@ -124,7 +156,12 @@ impl<P: Programs, C: Fn() -> u64> Run<'_, P, C> {
             _ => (None, None),
         };
         for (role, fingerprint) in &decision.ready {
-            self.state.memory.roles.entry(role.clone()).or_default().applied = Some(fingerprint.clone());
+            self.state
+                .memory
+                .roles
+                .entry(role.clone())
+                .or_default()
+                .applied = Some(fingerprint.clone());
         }
     }
 }

@@ -52,7 +52,9 @@ pub fn command() -> clap::Command {
 
 /// Unix seconds. The clock is read here and handed down.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
 }
 
 /// Runs the program. Exit status 0: it worked; 1: it failed, or the answer is no; 2: the call was wrong.

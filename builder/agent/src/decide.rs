@@ -206,7 +206,13 @@ pub struct Decision {
 
 impl Decision {
     fn idle(phase: Phase) -> Self {
-        Self { actions: Vec::new(), phase, roles: Vec::new(), ready: BTreeMap::new(), facts_version: None }
+        Self {
+            actions: Vec::new(),
+            phase,
+            roles: Vec::new(),
+            ready: BTreeMap::new(),
+            facts_version: None,
+        }
     }
 }
 
@@ -214,7 +220,9 @@ impl Decision {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Facts of another fleet.
-    #[error("the installed facts are those of the fleet {facts:?}, and this machine belongs to {identity:?}")]
+    #[error(
+        "the installed facts are those of the fleet {facts:?}, and this machine belongs to {identity:?}"
+    )]
     OtherFleet {
         /// The fleet of the facts.
         facts: String,
@@ -222,10 +230,14 @@ pub enum Refusal {
         identity: String,
     },
     /// A format that this agent does not know.
-    #[error("the facts have format {0}, and this agent knows {FACTS_FORMAT}: upgrade rolesmith-agent")]
+    #[error(
+        "the facts have format {0}, and this agent knows {FACTS_FORMAT}: upgrade rolesmith-agent"
+    )]
     Format(u32),
     /// Replayed facts.
-    #[error("the installed facts have version {installed}, but version {seen} was seen before: older facts are refused")]
+    #[error(
+        "the installed facts have version {installed}, but version {seen} was seen before: older facts are refused"
+    )]
     Older {
         /// Version of the installed facts.
         installed: u64,
@@ -233,7 +245,9 @@ pub enum Refusal {
         seen: u64,
     },
     /// Not a member.
-    #[error("the facts (version {version}) declare no node {node:?}: it was removed from the fleet, or never belonged to it")]
+    #[error(
+        "the facts (version {version}) declare no node {node:?}: it was removed from the fleet, or never belonged to it"
+    )]
     Undeclared {
         /// The identity's name.
         node: String,
@@ -241,7 +255,9 @@ pub enum Refusal {
         version: u64,
     },
     /// Replaced by a newer machine.
-    #[error("this machine is incarnation {own} of {node:?}, and the fleet replaced it by incarnation {declared}")]
+    #[error(
+        "this machine is incarnation {own} of {node:?}, and the fleet replaced it by incarnation {declared}"
+    )]
     Superseded {
         /// The node.
         node: String,
@@ -267,14 +283,24 @@ fn belongs(seen: &Observed) -> Result<(&Identity, &Facts, &Member), Phase> {
     let failed = |what: String| Phase::Failed { what };
     let identity = match &seen.identity {
         Seen::Absent => return Err(Phase::NotEnrolled),
-        Seen::Broken(why) => return Err(failed(format!("the node's identity cannot be read: {why}"))),
+        Seen::Broken(why) => {
+            return Err(failed(format!("the node's identity cannot be read: {why}")));
+        }
         Seen::Is(identity) => identity,
     };
     if let Some(word) = &seen.facts_unsettled {
-        return Err(waiting(format!("the package {}-facts is {word}", identity.fleet)));
+        return Err(waiting(format!(
+            "the package {}-facts is {word}",
+            identity.fleet
+        )));
     }
     let facts = match &seen.facts {
-        Seen::Absent => return Err(waiting(format!("the package {}-facts is not installed", identity.fleet))),
+        Seen::Absent => {
+            return Err(waiting(format!(
+                "the package {}-facts is not installed",
+                identity.fleet
+            )));
+        }
         Seen::Broken(why) => return Err(failed(format!("the facts cannot be read: {why}"))),
         Seen::Is(facts) => facts,
     };
@@ -283,14 +309,27 @@ fn belongs(seen: &Observed) -> Result<(&Identity, &Facts, &Member), Phase> {
         return Err(refused(Refusal::Format(facts.format)));
     }
     if facts.fleet != identity.fleet {
-        return Err(refused(Refusal::OtherFleet { facts: facts.fleet.clone(), identity: identity.fleet.clone() }));
+        return Err(refused(Refusal::OtherFleet {
+            facts: facts.fleet.clone(),
+            identity: identity.fleet.clone(),
+        }));
     }
     let seen_version = seen.memory.facts_version;
     if seen.memory.fleet.as_ref() == Some(&facts.fleet) && facts.version < seen_version {
-        return Err(refused(Refusal::Older { installed: facts.version, seen: seen_version }));
+        return Err(refused(Refusal::Older {
+            installed: facts.version,
+            seen: seen_version,
+        }));
     }
-    let Some(member) = facts.members.iter().find(|member| member.name == identity.node) else {
-        return Err(refused(Refusal::Undeclared { node: identity.node.clone(), version: facts.version }));
+    let Some(member) = facts
+        .members
+        .iter()
+        .find(|member| member.name == identity.node)
+    else {
+        return Err(refused(Refusal::Undeclared {
+            node: identity.node.clone(),
+            version: facts.version,
+        }));
     };
     if member.incarnation > identity.incarnation {
         return Err(refused(Refusal::Superseded {
@@ -307,25 +346,48 @@ fn belongs(seen: &Observed) -> Result<(&Identity, &Facts, &Member), Phase> {
     }
     match &seen.node {
         Seen::Is(node) if node.name == identity.node => Ok((identity, facts, member)),
-        Seen::Is(node) => Err(failed(format!("the facts for {:?} speak of {:?}", identity.node, node.name))),
-        Seen::Broken(why) => Err(failed(format!("the facts for {:?} cannot be read: {why}", identity.node))),
-        Seen::Absent => Err(failed(format!("the facts hold nothing for {:?}", identity.node))),
+        Seen::Is(node) => Err(failed(format!(
+            "the facts for {:?} speak of {:?}",
+            identity.node, node.name
+        ))),
+        Seen::Broken(why) => Err(failed(format!(
+            "the facts for {:?} cannot be read: {why}",
+            identity.node
+        ))),
+        Seen::Absent => Err(failed(format!(
+            "the facts hold nothing for {:?}",
+            identity.node
+        ))),
     }
 }
 
 fn decide_member(seen: &Observed, identity: &Identity, facts: &Facts, member: &Member) -> Decision {
     let mut decision = Decision::idle(Phase::Converged);
     decision.facts_version = Some(facts.version);
-    if seen.memory.fleet.as_ref() != Some(&facts.fleet) || seen.memory.facts_version < facts.version {
-        decision.actions.push(Action::Accept { fleet: facts.fleet.clone(), version: facts.version });
+    if seen.memory.fleet.as_ref() != Some(&facts.fleet) || seen.memory.facts_version < facts.version
+    {
+        decision.actions.push(Action::Accept {
+            fleet: facts.fleet.clone(),
+            version: facts.version,
+        });
     }
-    let gone = |role: &&String| seen.roles.get(*role).is_none_or(|role| role.configured.is_none());
+    let gone = |role: &&String| {
+        seen.roles
+            .get(*role)
+            .is_none_or(|role| role.configured.is_none())
+    };
     for role in seen.memory.roles.keys().filter(gone) {
         decision.actions.push(Action::Forget { role: role.clone() });
     }
     let mut usable = BTreeMap::new();
     for role in &member.roles {
-        let mut work = Work { seen, identity, before: &usable, held: None, actions: Vec::new() };
+        let mut work = Work {
+            seen,
+            identity,
+            before: &usable,
+            held: None,
+            actions: Vec::new(),
+        };
         let outcome = work.role(role);
         let (held, actions) = (work.held, work.actions);
         usable.insert(role.as_str(), outcome.is_ok());
@@ -347,11 +409,16 @@ fn decide_member(seen: &Observed, identity: &Identity, facts: &Facts, member: &M
 /// Where the machine stands, from where its roles stand.
 fn overall(decision: &Decision) -> Phase {
     if !decision.actions.is_empty() {
-        return Phase::Waiting { why: "changes are being applied".to_owned() };
+        return Phase::Waiting {
+            why: "changes are being applied".to_owned(),
+        };
     }
     let list = |pick: fn(&RolePhase) -> Option<&str>| {
-        let texts: Vec<String> =
-            decision.roles.iter().filter_map(|role| Some(format!("{}: {}", role.name, pick(&role.phase)?))).collect();
+        let texts: Vec<String> = decision
+            .roles
+            .iter()
+            .filter_map(|role| Some(format!("{}: {}", role.name, pick(&role.phase)?)))
+            .collect();
         (!texts.is_empty()).then(|| texts.join("; "))
     };
     let failed = list(|phase| match phase {
@@ -380,12 +447,22 @@ fn report(seen: &Observed, role: &str, phase: RolePhase) -> RoleReport {
         name: role.to_owned(),
         version: role_seen.and_then(|role| role.configured.clone()),
         phase,
-        join: memory.and_then(|memory| memory.join.as_ref()).map(|join| join.result.clone()),
+        join: memory
+            .and_then(|memory| memory.join.as_ref())
+            .map(|join| join.result.clone()),
         cluster: manifest.and_then(|manifest| match &manifest.cluster {
             Some(Cluster::Kind(kind)) => Some(format!("{kind:?}").to_lowercase()),
             _ => None,
         }),
-        units: manifest.map(|manifest| manifest.units.iter().map(|unit| unit.name.clone()).collect()).unwrap_or_default(),
+        units: manifest
+            .map(|manifest| {
+                manifest
+                    .units
+                    .iter()
+                    .map(|unit| unit.name.clone())
+                    .collect()
+            })
+            .unwrap_or_default(),
     }
 }
 
@@ -401,11 +478,20 @@ fn fingerprint(role: &str, version: &str, files: &[(&str, &FileSpec)]) -> String
 /// The guarded files as one value.
 #[must_use]
 pub fn set_fingerprint(files: &[(&str, &FileSpec)]) -> String {
-    digest(files.iter().map(|(path, spec)| describe(path, spec)).collect::<String>().as_bytes())
+    digest(
+        files
+            .iter()
+            .map(|(path, spec)| describe(path, spec))
+            .collect::<String>()
+            .as_bytes(),
+    )
 }
 
 fn describe(path: &str, spec: &FileSpec) -> String {
-    format!("{path}\0{}\0{:o}\0{}:{}\0", spec.digest, spec.mode, spec.owner.0, spec.owner.1)
+    format!(
+        "{path}\0{}\0{:o}\0{}:{}\0",
+        spec.digest, spec.mode, spec.owner.0, spec.owner.1
+    )
 }
 
 /// The work for one role.
@@ -429,8 +515,11 @@ impl Work<'_> {
             Some(Failure::Failed(what)) => return Err(failed(what.clone())),
             None => {}
         }
-        let Some((seen, version)) =
-            self.seen.roles.get(role).and_then(|seen| Some((seen, seen.configured.as_ref()?)))
+        let Some((seen, version)) = self
+            .seen
+            .roles
+            .get(role)
+            .and_then(|seen| Some((seen, seen.configured.as_ref()?)))
         else {
             return Err(waiting("its package is not configured".to_owned()));
         };
@@ -446,14 +535,20 @@ impl Work<'_> {
             match self.before.get(required.as_str()) {
                 Some(true) => {}
                 Some(false) => return Err(waiting(format!("the role {required} is not ready"))),
-                None => return Err(failed(format!("the facts do not give this node the role {required} before it"))),
+                None => {
+                    return Err(failed(format!(
+                        "the facts do not give this node the role {required} before it"
+                    )));
+                }
             }
         }
         let mut files = Vec::new();
         for file in &seen.files {
             match &file.wanted {
                 Ok(spec) => files.push((file.path.as_str(), spec)),
-                Err(missing) if missing.may_come() => return Err(waiting(format!("{}: {missing}", file.path))),
+                Err(missing) if missing.may_come() => {
+                    return Err(waiting(format!("{}: {missing}", file.path)));
+                }
                 Err(missing) => return Err(failed(format!("{}: {missing}", file.path))),
             }
         }
@@ -472,16 +567,18 @@ impl Work<'_> {
     /// Roles other than the base start nothing before one set of rules was confirmed on this machine: what they open
     /// would stand open to everybody if the first set were taken back.
     fn guard_before(&self, role: &str) -> Result<(), RolePhase> {
-        let has_rules = self
-            .seen
-            .roles
-            .get(GUARDED_ROLE)
-            .is_some_and(|base| base.files.iter().any(|file| is_guarded(GUARDED_ROLE, &file.path)));
+        let has_rules = self.seen.roles.get(GUARDED_ROLE).is_some_and(|base| {
+            base.files
+                .iter()
+                .any(|file| is_guarded(GUARDED_ROLE, &file.path))
+        });
         let trusted = self.identity.origin == Origin::Seed;
         if role == GUARDED_ROLE || !has_rules || trusted || self.seen.guard.confirmed.is_some() {
             return Ok(());
         }
-        Err(RolePhase::Waiting { why: "no firewall rules were confirmed on this machine yet".to_owned() })
+        Err(RolePhase::Waiting {
+            why: "no firewall rules were confirmed on this machine yet".to_owned(),
+        })
     }
 
     fn files(&mut self, role: &str, seen: &RoleSeen) {
@@ -491,21 +588,41 @@ impl Work<'_> {
                 && file.installed.as_ref() != Some(spec)
             {
                 let (role, path) = (role.to_owned(), file.path.clone());
-                self.actions.push(Action::Install { role, path, spec: spec.clone() });
+                self.actions.push(Action::Install {
+                    role,
+                    path,
+                    spec: spec.clone(),
+                });
             }
         }
         for path in seen.strays.iter().filter(|path| ordinary(path)) {
-            self.actions.push(Action::Remove { role: role.to_owned(), path: path.clone() });
+            self.actions.push(Action::Remove {
+                role: role.to_owned(),
+                path: path.clone(),
+            });
         }
     }
 
     fn join(&mut self, role: &str, manifest: &RoleManifest, fingerprint: &str) {
-        let Some(Cluster::Join(program)) = &manifest.cluster else { return };
-        let memory = self.seen.memory.roles.get(role).and_then(|memory| memory.join.as_ref());
-        let done = memory.is_some_and(|join| join.fingerprint == fingerprint && join.result == JoinResult::Done);
+        let Some(Cluster::Join(program)) = &manifest.cluster else {
+            return;
+        };
+        let memory = self
+            .seen
+            .memory
+            .roles
+            .get(role)
+            .and_then(|memory| memory.join.as_ref());
+        let done = memory
+            .is_some_and(|join| join.fingerprint == fingerprint && join.result == JoinResult::Done);
         if !done {
-            let (role, program, fingerprint) = (role.to_owned(), program.clone(), fingerprint.to_owned());
-            self.actions.push(Action::Join { role, program, fingerprint });
+            let (role, program, fingerprint) =
+                (role.to_owned(), program.clone(), fingerprint.to_owned());
+            self.actions.push(Action::Join {
+                role,
+                program,
+                fingerprint,
+            });
         }
     }
 
@@ -525,7 +642,9 @@ impl Work<'_> {
                 if unit.start != Start::Enrolled {
                     continue;
                 }
-                return Err(RolePhase::Failed { what: format!("systemd does not know the unit {}", unit.name) });
+                return Err(RolePhase::Failed {
+                    what: format!("systemd does not know the unit {}", unit.name),
+                });
             }
             if let Some(verb) = self.verb(role, unit, &now, fingerprint) {
                 self.actions.push(Action::Unit {
@@ -540,8 +659,19 @@ impl Work<'_> {
     }
 
     /// What is done to a unit. One that is up to date and was stopped by somebody stays stopped.
-    fn verb(&self, role: &str, unit: &ManagedUnit, now: &UnitSeen, fingerprint: &str) -> Option<Verb> {
-        let memory = self.seen.memory.roles.get(role).and_then(|memory| memory.units.get(&unit.name));
+    fn verb(
+        &self,
+        role: &str,
+        unit: &ManagedUnit,
+        now: &UnitSeen,
+        fingerprint: &str,
+    ) -> Option<Verb> {
+        let memory = self
+            .seen
+            .memory
+            .roles
+            .get(role)
+            .and_then(|memory| memory.units.get(&unit.name));
         let ours = unit.start == Start::Enrolled;
         if let Some(memory) = memory.filter(|memory| memory.fingerprint == fingerprint) {
             // What systemd does not start at boot is started here, once a boot.
@@ -557,7 +687,11 @@ impl Work<'_> {
     }
 
     fn guard(&mut self, seen: &RoleSeen, files: &[(&str, &FileSpec)]) {
-        let set: Vec<_> = files.iter().copied().filter(|(path, _)| is_guarded(GUARDED_ROLE, path)).collect();
+        let set: Vec<_> = files
+            .iter()
+            .copied()
+            .filter(|(path, _)| is_guarded(GUARDED_ROLE, path))
+            .collect();
         let guard = &self.seen.guard;
         if set.is_empty() && *guard == Guard::default() {
             return;
@@ -567,16 +701,27 @@ impl Work<'_> {
             .iter()
             .filter(|file| is_guarded(GUARDED_ROLE, &file.path))
             .all(|file| file.installed.as_ref() == file.wanted.as_ref().ok())
-            && !seen.strays.iter().any(|path| is_guarded(GUARDED_ROLE, path));
+            && !seen
+                .strays
+                .iter()
+                .any(|path| is_guarded(GUARDED_ROLE, path));
         let fingerprint = set_fingerprint(&set);
         let trusted = self.identity.origin == Origin::Seed;
         match guard.step(&fingerprint, installed, trusted) {
             Step::Nothing => {}
-            Step::Activate => self.actions.push(Action::Guard { set: fingerprint, confirmed: true }),
-            Step::Try => self.actions.push(Action::Guard { set: fingerprint, confirmed: false }),
+            Step::Activate => self.actions.push(Action::Guard {
+                set: fingerprint,
+                confirmed: true,
+            }),
+            Step::Try => self.actions.push(Action::Guard {
+                set: fingerprint,
+                confirmed: false,
+            }),
             Step::AwaitConfirmation(_) => {
                 let why = "firewall and ssh settings await `rolesmith-agent firewall confirm`, or are taken back";
-                self.held = Some(RolePhase::Waiting { why: why.to_owned() });
+                self.held = Some(RolePhase::Waiting {
+                    why: why.to_owned(),
+                });
             }
             Step::Rejected(rejected) => {
                 let what = format!(

@@ -69,7 +69,14 @@ pub fn digest(bytes: &[u8]) -> String {
 pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -109,9 +116,15 @@ pub struct Access {
 
 impl Access {
     /// Readable by everybody.
-    pub const PUBLIC: Self = Self { mode: 0o644, owner: None };
+    pub const PUBLIC: Self = Self {
+        mode: 0o644,
+        owner: None,
+    };
     /// Readable by its owner.
-    pub const PRIVATE: Self = Self { mode: 0o600, owner: None };
+    pub const PRIVATE: Self = Self {
+        mode: 0o600,
+        owner: None,
+    };
 }
 
 /// Replaces a file by these bytes; durable when it returns. Missing parent directories are made.
@@ -138,7 +151,11 @@ pub fn write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
 
 fn write_new(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     let made = file.metadata()?;
     if let Some((user, group)) = access.owner
@@ -180,8 +197,14 @@ pub fn list(dir: &Path) -> io::Result<Vec<String>> {
     fn walk(dir: &Path, prefix: &str, found: &mut Vec<String>) -> io::Result<()> {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let path = if prefix.is_empty() {
+                name
+            } else {
+                format!("{prefix}/{name}")
+            };
             if entry.file_type()?.is_dir() {
                 walk(&entry.path(), &path, found)?;
             } else {

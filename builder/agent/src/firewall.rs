@@ -44,7 +44,10 @@ pub struct Set {
 
 impl Set {
     fn text(&self, path: &str) -> Option<&str> {
-        self.files.iter().find(|file| file.path == path).map(|file| file.text.as_str())
+        self.files
+            .iter()
+            .find(|file| file.path == path)
+            .map(|file| file.text.as_str())
     }
 
     /// What goes to ipset restore(8), if anything.
@@ -55,9 +58,12 @@ impl Set {
 
     /// Programs that load rules, each with its rules.
     fn rules(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [("iptables-restore", "firewall.v4"), ("ip6tables-restore", "firewall.v6")]
-            .into_iter()
-            .filter_map(|(program, path)| Some((program, self.text(path)?)))
+        [
+            ("iptables-restore", "firewall.v4"),
+            ("ip6tables-restore", "firewall.v6"),
+        ]
+        .into_iter()
+        .filter_map(|(program, path)| Some((program, self.text(path)?)))
     }
 }
 
@@ -92,11 +98,17 @@ pub enum FirewallError {
 #[must_use]
 pub fn way_back(saved: &str, loaded: &str) -> String {
     let tables = |text: &str| -> Vec<String> {
-        text.lines().filter_map(|line| line.trim().strip_prefix('*')).map(str::to_owned).collect()
+        text.lines()
+            .filter_map(|line| line.trim().strip_prefix('*'))
+            .map(str::to_owned)
+            .collect()
     };
     let before = tables(saved);
     let mut text = saved.to_owned();
-    for table in tables(loaded).iter().filter(|table| !before.contains(table)) {
+    for table in tables(loaded)
+        .iter()
+        .filter(|table| !before.contains(table))
+    {
         let chains: &[&str] = match table.as_str() {
             "nat" => &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
             "mangle" => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
@@ -119,7 +131,10 @@ pub fn sets_way_back(saved: &str) -> String {
     for line in saved.lines() {
         text.push_str(line);
         text.push('\n');
-        if let Some(name) = line.strip_prefix("create ").and_then(|rest| rest.split(' ').next()) {
+        if let Some(name) = line
+            .strip_prefix("create ")
+            .and_then(|rest| rest.split(' ').next())
+        {
             text.push_str(&format!("flush {name}\n"));
         }
     }
@@ -142,7 +157,12 @@ impl<P: Programs> Firewall<'_, P> {
     ///
     /// # Errors
     /// A rule that is refused, above all.
-    pub fn put_in_force(&self, name: &str, set: &Set, confirmed: bool) -> Result<(), FirewallError> {
+    pub fn put_in_force(
+        &self,
+        name: &str,
+        set: &Set,
+        confirmed: bool,
+    ) -> Result<(), FirewallError> {
         let _lock = self.lock()?;
         let guard = self.guard()?;
         files::write_json(&self.set_path(name), set, Access::PRIVATE)?;
@@ -159,9 +179,17 @@ impl<P: Programs> Firewall<'_, P> {
             files::write_json(&self.root.join(SAVED_FILE), &saved, Access::PRIVATE)?;
             guard.tried(name, self.now).save(self.root)?;
             // Armed before anything is loaded. `restart`, because it may still run for an earlier set.
-            let armed = self.programs.output(&Call::new(["systemctl", "restart", ROLLBACK_TIMER]));
-            if let Err(error) = armed.map_err(FirewallError::from).and_then(|_| self.install(set)) {
-                self.take_back(&self.guard()?, &format!("they could not be loaded: {error}"))?;
+            let armed = self
+                .programs
+                .output(&Call::new(["systemctl", "restart", ROLLBACK_TIMER]));
+            if let Err(error) = armed
+                .map_err(FirewallError::from)
+                .and_then(|_| self.install(set))
+            {
+                self.take_back(
+                    &self.guard()?,
+                    &format!("they could not be loaded: {error}"),
+                )?;
                 return Err(error);
             }
             Ok(())
@@ -174,7 +202,9 @@ impl<P: Programs> Firewall<'_, P> {
     /// The state cannot be written.
     pub fn confirm(&self) -> Result<bool, FirewallError> {
         let _lock = self.lock()?;
-        let Some(guard) = self.guard()?.confirmed() else { return Ok(false) };
+        let Some(guard) = self.guard()?.confirmed() else {
+            return Ok(false);
+        };
         self.settle(&guard)?;
         Ok(true)
     }
@@ -196,7 +226,11 @@ impl<P: Programs> Firewall<'_, P> {
     pub fn expire(&self) -> Result<(), FirewallError> {
         let _lock = self.lock()?;
         let guard = self.guard()?;
-        if guard.pending.as_ref().is_some_and(|pending| pending.until <= self.now) {
+        if guard
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.until <= self.now)
+        {
             self.take_back(&guard, "nobody confirmed them in time")?;
         }
         Ok(())
@@ -211,12 +245,18 @@ impl<P: Programs> Firewall<'_, P> {
         let guard = self.guard()?;
         let set = self.set_of(guard.confirmed.as_deref())?;
         let mut results = Vec::new();
-        if let Some(guard) = guard.rolled_back("the machine was started anew before they were confirmed", self.now) {
+        if let Some(guard) = guard.rolled_back(
+            "the machine was started anew before they were confirmed",
+            self.now,
+        ) {
             results.push(self.place(&set));
             results.push(guard.save(self.root).map_err(FirewallError::from));
         }
         results.push(self.load_sets(set.sets()));
-        results.extend(set.rules().map(|(program, rules)| self.restore(program, rules)));
+        results.extend(
+            set.rules()
+                .map(|(program, rules)| self.restore(program, rules)),
+        );
         results.into_iter().collect()
     }
 
@@ -244,7 +284,11 @@ impl<P: Programs> Firewall<'_, P> {
         if guard.rejected.is_none() {
             return Ok(false);
         }
-        Guard { rejected: None, ..guard }.save(self.root)?;
+        Guard {
+            rejected: None,
+            ..guard
+        }
+        .save(self.root)?;
         Ok(true)
     }
 
@@ -262,11 +306,17 @@ impl<P: Programs> Firewall<'_, P> {
 
     /// A set by name; no name is the empty set.
     fn set_of(&self, name: Option<&str>) -> Result<Set, FirewallError> {
-        let Some(name) = name else { return Ok(Set::default()) };
+        let Some(name) = name else {
+            return Ok(Set::default());
+        };
         match files::read_json(&self.set_path(name)) {
             Seen::Is(set) => Ok(set),
-            Seen::Absent => Err(FirewallError::Damaged(format!("{SETS_DIR}/{name}.json is missing"))),
-            Seen::Broken(why) => Err(FirewallError::Damaged(format!("{SETS_DIR}/{name}.json: {why}"))),
+            Seen::Absent => Err(FirewallError::Damaged(format!(
+                "{SETS_DIR}/{name}.json is missing"
+            ))),
+            Seen::Broken(why) => Err(FirewallError::Damaged(format!(
+                "{SETS_DIR}/{name}.json: {why}"
+            ))),
         }
     }
 
@@ -274,30 +324,49 @@ impl<P: Programs> Firewall<'_, P> {
     fn settle(&self, guard: &Guard) -> Result<(), FirewallError> {
         guard.save(self.root)?;
         // What is left behind does no harm: the timer finds nothing pending.
-        let _ = self.programs.run(&Call::new(["systemctl", "stop", ROLLBACK_TIMER]));
+        let _ = self
+            .programs
+            .run(&Call::new(["systemctl", "stop", ROLLBACK_TIMER]));
         files::remove(&self.root.join(SAVED_FILE))?;
         let dir = self.root.join(SETS_DIR);
         let kept = guard.confirmed.as_ref().map(|name| format!("{name}.json"));
-        for name in files::list(&dir)?.into_iter().filter(|name| Some(name) != kept.as_ref()) {
+        for name in files::list(&dir)?
+            .into_iter()
+            .filter(|name| Some(name) != kept.as_ref())
+        {
             files::remove(&dir.join(name))?;
         }
         Ok(())
     }
 
     fn take_back(&self, guard: &Guard, why: &str) -> Result<bool, FirewallError> {
-        let (Some(back), Some(pending)) = (guard.rolled_back(why, self.now), &guard.pending) else { return Ok(false) };
+        let (Some(back), Some(pending)) = (guard.rolled_back(why, self.now), &guard.pending) else {
+            return Ok(false);
+        };
         let saved: Saved = match files::read_json(&self.root.join(SAVED_FILE)) {
             Seen::Is(saved) => saved,
             Seen::Absent => Saved::default(),
-            Seen::Broken(why) => return Err(FirewallError::Damaged(format!("{SAVED_FILE}: {why}"))),
+            Seen::Broken(why) => {
+                return Err(FirewallError::Damaged(format!("{SAVED_FILE}: {why}")));
+            }
         };
         let tried = self.set_of(Some(&pending.set))?;
         let before = self.set_of(guard.confirmed.as_deref())?;
-        let sets = saved.ipset.as_deref().filter(|text| !text.is_empty()).map(sets_way_back);
+        let sets = saved
+            .ipset
+            .as_deref()
+            .filter(|text| !text.is_empty())
+            .map(sets_way_back);
         let results = [
             self.load_sets(sets.as_deref()),
-            self.restore("iptables-restore", &way_back(&saved.v4, tried.text("firewall.v4").unwrap_or_default())),
-            self.restore("ip6tables-restore", &way_back(&saved.v6, tried.text("firewall.v6").unwrap_or_default())),
+            self.restore(
+                "iptables-restore",
+                &way_back(&saved.v4, tried.text("firewall.v4").unwrap_or_default()),
+            ),
+            self.restore(
+                "ip6tables-restore",
+                &way_back(&saved.v6, tried.text("firewall.v6").unwrap_or_default()),
+            ),
             self.place(&before),
             self.reload_ssh(),
         ];
@@ -323,7 +392,8 @@ impl<P: Programs> Firewall<'_, P> {
     fn install(&self, set: &Set) -> Result<(), FirewallError> {
         self.load_sets(set.sets())?;
         for (program, rules) in set.rules() {
-            self.programs.output(&Call::new([program, "-w", "10", "--test"]).stdin(rules))?;
+            self.programs
+                .output(&Call::new([program, "-w", "10", "--test"]).stdin(rules))?;
         }
         self.place(set)?;
         for (program, rules) in set.rules() {
@@ -336,7 +406,10 @@ impl<P: Programs> Firewall<'_, P> {
     fn place(&self, set: &Set) -> Result<(), FirewallError> {
         let dir = self.root.join(CONF_DIR).join(GUARDED_ROLE);
         for file in &set.files {
-            let access = Access { mode: file.mode, owner: Some(file.owner) };
+            let access = Access {
+                mode: file.mode,
+                owner: Some(file.owner),
+            };
             files::write(&dir.join(&file.path), file.text.as_bytes(), access)?;
         }
         for path in files::list(&dir)? {
@@ -349,23 +422,31 @@ impl<P: Programs> Firewall<'_, P> {
 
     fn load_sets(&self, text: Option<&str>) -> Result<(), FirewallError> {
         if let Some(text) = text {
-            self.programs.output(&Call::new(["ipset", "restore", "-exist"]).stdin(text))?;
+            self.programs
+                .output(&Call::new(["ipset", "restore", "-exist"]).stdin(text))?;
         }
         Ok(())
     }
 
     fn restore(&self, program: &str, rules: &str) -> Result<(), FirewallError> {
         if !rules.is_empty() {
-            self.programs.output(&Call::new([program, "-w", "10"]).stdin(rules))?;
+            self.programs
+                .output(&Call::new([program, "-w", "10"]).stdin(rules))?;
         }
         Ok(())
     }
 
     /// The ssh server reads its configuration again if it runs. Debian's unit tests it first and fails if it is wrong.
     fn reload_ssh(&self) -> Result<(), FirewallError> {
-        let running = self.programs.run(&Call::new(["systemctl", "is-active", "--quiet", "ssh.service"]))?;
+        let running = self.programs.run(&Call::new([
+            "systemctl",
+            "is-active",
+            "--quiet",
+            "ssh.service",
+        ]))?;
         if running.code == Some(0) {
-            self.programs.output(&Call::new(["systemctl", "reload", "ssh.service"]))?;
+            self.programs
+                .output(&Call::new(["systemctl", "reload", "ssh.service"]))?;
         }
         Ok(())
     }
@@ -380,7 +461,10 @@ mod tests {
         let saved = "*filter\n:INPUT DROP [1:2]\n-A INPUT -j ACCEPT\nCOMMIT\n";
         assert_eq!(way_back(saved, "*filter\nCOMMIT\n"), saved);
         assert_eq!(
-            way_back(saved, "*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n*filter\nCOMMIT\n"),
+            way_back(
+                saved,
+                "*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n*filter\nCOMMIT\n"
+            ),
             format!("{saved}*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n")
         );
         assert_eq!(

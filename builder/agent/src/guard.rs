@@ -25,10 +25,12 @@ pub const GUARD_FILE: &str = "/var/lib/rolesmith/guard/state.json";
 #[must_use]
 pub fn is_guarded(role: &str, path: &str) -> bool {
     role == GUARDED_ROLE
-        && GUARDED.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(start) => path.starts_with(start),
-            None => path == *pattern,
-        })
+        && GUARDED
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(start) => path.starts_with(start),
+                None => path == *pattern,
+            })
 }
 
 /// A set that awaits confirmation.
@@ -107,7 +109,11 @@ impl Guard {
     pub fn step(&self, wanted: &str, installed: bool, trusted: bool) -> Step {
         if self.confirmed.as_deref() == Some(wanted) && self.pending.is_none() {
             // Somebody changed a file by hand: what was confirmed once may come back without being asked for.
-            return if installed { Step::Nothing } else { Step::Activate };
+            return if installed {
+                Step::Nothing
+            } else {
+                Step::Activate
+            };
         }
         if trusted {
             return Step::Activate;
@@ -125,20 +131,33 @@ impl Guard {
     /// After the set was put in force for good.
     #[must_use]
     pub fn activated(&self, set: &str) -> Self {
-        Self { confirmed: Some(set.to_owned()), pending: None, rejected: None }
+        Self {
+            confirmed: Some(set.to_owned()),
+            pending: None,
+            rejected: None,
+        }
     }
 
     /// Before the set is tried.
     #[must_use]
     pub fn tried(&self, set: &str, now: u64) -> Self {
         let until = now.saturating_add(PATIENCE);
-        Self { confirmed: self.confirmed.clone(), pending: Some(Pending { set: set.to_owned(), until }), rejected: None }
+        Self {
+            confirmed: self.confirmed.clone(),
+            pending: Some(Pending {
+                set: set.to_owned(),
+                until,
+            }),
+            rejected: None,
+        }
     }
 
     /// After somebody confirmed it; `None` when nothing was pending.
     #[must_use]
     pub fn confirmed(&self) -> Option<Self> {
-        self.pending.as_ref().map(|pending| self.activated(&pending.set))
+        self.pending
+            .as_ref()
+            .map(|pending| self.activated(&pending.set))
     }
 
     /// After the pending set was taken back; `None` when nothing was pending.
@@ -148,7 +167,11 @@ impl Guard {
         Some(Self {
             confirmed: self.confirmed.clone(),
             pending: None,
-            rejected: Some(Rejected { set: pending.set.clone(), why: why.to_owned(), at: now }),
+            rejected: Some(Rejected {
+                set: pending.set.clone(),
+                why: why.to_owned(),
+                at: now,
+            }),
         })
     }
 }
@@ -186,9 +209,18 @@ mod tests {
         let guard = Guard::default();
         assert_eq!(guard.step("a", false, false), Step::Try);
         let trying = guard.tried("a", 1000);
-        let pending = Pending { set: "a".into(), until: 1120 };
-        assert_eq!(trying.step("a", true, false), Step::AwaitConfirmation(pending.clone()));
-        assert_eq!(trying.step("b", false, false), Step::AwaitConfirmation(pending));
+        let pending = Pending {
+            set: "a".into(),
+            until: 1120,
+        };
+        assert_eq!(
+            trying.step("a", true, false),
+            Step::AwaitConfirmation(pending.clone())
+        );
+        assert_eq!(
+            trying.step("b", false, false),
+            Step::AwaitConfirmation(pending)
+        );
 
         let kept = trying.confirmed().unwrap();
         assert_eq!(kept.step("a", true, false), Step::Nothing);
@@ -196,7 +228,10 @@ mod tests {
         assert_eq!(kept.step("b", false, false), Step::Try);
         assert_eq!(kept.confirmed(), None);
 
-        let back = kept.tried("b", 2000).rolled_back("nobody confirmed", 2120).unwrap();
+        let back = kept
+            .tried("b", 2000)
+            .rolled_back("nobody confirmed", 2120)
+            .unwrap();
         assert!(matches!(back.step("b", false, false), Step::Rejected(_)));
         assert_eq!(back.step("c", false, false), Step::Try);
         assert_eq!(back.step("a", true, false), Step::Nothing);

@@ -60,7 +60,11 @@ impl Health {
         match files::read_json::<Self>(&root.join(HEALTH_FILE)) {
             Seen::Is(health) if health.at.saturating_add(STALE) < now => {
                 let problem = format!("last looked at {} s ago", now.saturating_sub(health.at));
-                Self { healthy: false, problem: Some(problem), ..health }
+                Self {
+                    healthy: false,
+                    problem: Some(problem),
+                    ..health
+                }
             }
             Seen::Is(health) => health,
             Seen::Absent => none("rolesmith-agent.service has not looked yet"),
@@ -72,8 +76,14 @@ impl Health {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let checks = self.checks.iter();
-        let failing =
-            checks.filter_map(|check| Some(format!("{}/{}: {}", check.role, check.name, check.problem.as_ref()?)));
+        let failing = checks.filter_map(|check| {
+            Some(format!(
+                "{}/{}: {}",
+                check.role,
+                check.name,
+                check.problem.as_ref()?
+            ))
+        });
         self.problem.iter().cloned().chain(failing).collect()
     }
 }
@@ -95,22 +105,40 @@ pub fn look(root: &Root, programs: &(impl Programs + Sync), now: u64) -> Health 
     let node = match observe::node(root, &identity.node) {
         Seen::Is(node) => node,
         Seen::Absent => return none(true, "no facts about this node are installed"),
-        Seen::Broken(why) => return none(true, &format!("the facts about this node cannot be read: {why}")),
+        Seen::Broken(why) => {
+            return none(
+                true,
+                &format!("the facts about this node cannot be read: {why}"),
+            );
+        }
     };
     let checks = located(programs, node);
     let checks: Vec<Checked> = thread::scope(|scope| {
-        let looks: Vec<_> =
-            checks.iter().map(|(_, check)| scope.spawn(|| probe(programs, &check.probe).err())).collect();
+        let looks: Vec<_> = checks
+            .iter()
+            .map(|(_, check)| scope.spawn(|| probe(programs, &check.probe).err()))
+            .collect();
         let results = looks.into_iter().map(|look| {
-            look.join().unwrap_or_else(|_| Some("the check itself broke".to_owned()))
+            look.join()
+                .unwrap_or_else(|_| Some("the check itself broke".to_owned()))
         });
         let named = checks.iter().zip(results);
         named
-            .map(|((role, check), problem)| Checked { role: role.clone(), name: check.name.clone(), problem })
+            .map(|((role, check), problem)| Checked {
+                role: role.clone(),
+                name: check.name.clone(),
+                problem,
+            })
             .collect()
     });
     let healthy = checks.iter().all(|check| check.problem.is_none());
-    Health { enrolled: true, healthy, at: now, problem: None, checks }
+    Health {
+        enrolled: true,
+        healthy,
+        at: now,
+        problem: None,
+        checks,
+    }
 }
 
 /// The node's checks with its private address in them where the builder did not know it.

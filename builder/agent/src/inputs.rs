@@ -48,7 +48,9 @@ pub fn fill(
 ) -> Result<Vec<u8>, Missing> {
     let mut values: Vec<(Vec<u8>, &[u8])> = Vec::new();
     for name in wanted.iter().collect::<BTreeSet<_>>() {
-        let value = secrets.get(name).ok_or_else(|| Missing::Secret(name.clone()))?;
+        let value = secrets
+            .get(name)
+            .ok_or_else(|| Missing::Secret(name.clone()))?;
         values.push((placeholder(name).into_bytes(), value));
     }
     let has_address = find(template, ADDRESS_PLACEHOLDER.as_bytes()).is_some();
@@ -64,7 +66,9 @@ pub fn fill(
             .iter()
             .filter_map(|(key, value)| find(rest, key).map(|at| (at, key.len(), *value)))
             .min_by_key(|(at, ..)| *at);
-        let Some((at, length, value)) = next else { break };
+        let Some((at, length, value)) = next else {
+            break;
+        };
         filled.extend_from_slice(&rest[..at]);
         filled.extend_from_slice(value);
         rest = &rest[at + length..];
@@ -84,7 +88,9 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 pub fn number_of(name: &str, table: &str) -> Option<u32> {
     table.lines().find_map(|line| {
         let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+        (fields.next() == Some(name))
+            .then(|| fields.nth(1)?.parse().ok())
+            .flatten()
     })
 }
 
@@ -99,7 +105,9 @@ pub fn redact(text: &str, secrets: &BTreeMap<String, Vec<u8>>) -> String {
         .collect();
     // A longer one first, in case it contains a shorter one.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    values.iter().fold(text.to_owned(), |text, value| text.replace(value, "****"))
+    values
+        .iter()
+        .fold(text.to_owned(), |text, value| text.replace(value, "****"))
 }
 
 /// The first global IPv4 address in the output of `ip -json -4 address show dev IF`.
@@ -108,7 +116,8 @@ pub fn first_address(ip_json: &str) -> Option<String> {
     let links: serde_json::Value = serde_json::from_str(ip_json).ok()?;
     links.as_array()?.iter().find_map(|link| {
         link.get("addr_info")?.as_array()?.iter().find_map(|info| {
-            (info.get("scope")?.as_str()? == "global").then(|| info.get("local")?.as_str().map(str::to_owned))?
+            (info.get("scope")?.as_str()? == "global")
+                .then(|| info.get("local")?.as_str().map(str::to_owned))?
         })
     })
 }
@@ -131,8 +140,14 @@ mod tests {
             fill(text, &names, &secrets(), Some("10.0.0.1"), "eth1"),
             Ok(b"x=one y=@@rolesmith-secret:a@@ z=10.0.0.1 a=one\n".to_vec())
         );
-        assert_eq!(fill(text, &names, &secrets(), None, "eth1"), Err(Missing::Address("eth1".into())));
-        assert_eq!(fill(b"plain", &[], &secrets(), None, "eth1"), Ok(b"plain".to_vec()));
+        assert_eq!(
+            fill(text, &names, &secrets(), None, "eth1"),
+            Err(Missing::Address("eth1".into()))
+        );
+        assert_eq!(
+            fill(b"plain", &[], &secrets(), None, "eth1"),
+            Ok(b"plain".to_vec())
+        );
     }
 
     #[test]
@@ -164,7 +179,14 @@ mod tests {
 
     #[test]
     fn secrets_do_not_reach_the_state() {
-        let secrets = [("p".to_owned(), b"hunter22\n".to_vec()), ("q".to_owned(), b"hunter22-long".to_vec())].into();
-        assert_eq!(redact("psql: hunter22-long, hunter22", &secrets), "psql: ****, ****");
+        let secrets = [
+            ("p".to_owned(), b"hunter22\n".to_vec()),
+            ("q".to_owned(), b"hunter22-long".to_vec()),
+        ]
+        .into();
+        assert_eq!(
+            redact("psql: hunter22-long, hunter22", &secrets),
+            "psql: ****, ****"
+        );
     }
 }

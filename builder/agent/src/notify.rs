@@ -13,10 +13,13 @@ impl Notifier {
     /// Reads `NOTIFY_SOCKET`. Without it, or with one that cannot be used, nothing is sent.
     #[must_use]
     pub fn from_env() -> Self {
-        let address = env::var("NOTIFY_SOCKET").ok().and_then(|name| match name.strip_prefix('@') {
-            Some(name) => SocketAddr::from_abstract_name(name).ok(),
-            None => SocketAddr::from_pathname(&name).ok(),
-        });
+        let address =
+            env::var("NOTIFY_SOCKET")
+                .ok()
+                .and_then(|name| match name.strip_prefix('@') {
+                    Some(name) => SocketAddr::from_abstract_name(name).ok(),
+                    None => SocketAddr::from_pathname(&name).ok(),
+                });
         Self(address.and_then(|address| Some((UnixDatagram::unbound().ok()?, address))))
     }
 

@@ -7,7 +7,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rolesmith_model::facts::{FACTS_FILE, Facts, IDENTITY_FILE, Identity, NODES_DIR, NodeFacts, NodeFile, SECRETS_DIR};
+use rolesmith_model::facts::{
+    FACTS_FILE, Facts, IDENTITY_FILE, Identity, NODES_DIR, NodeFacts, NodeFile, SECRETS_DIR,
+};
 use rolesmith_model::ids::{NodeName, RoleName};
 use rolesmith_model::manifest::{CONF_DIR, CONFIGURED_DIR, MANIFEST_DIR, RoleManifest};
 
@@ -26,7 +28,9 @@ impl Contents {
     /// The bytes of one file.
     #[must_use]
     pub fn get(&self, role: &str, path: &str) -> Option<&[u8]> {
-        self.0.get(&(role.to_owned(), path.to_owned())).map(Vec::as_slice)
+        self.0
+            .get(&(role.to_owned(), path.to_owned()))
+            .map(Vec::as_slice)
     }
 }
 
@@ -98,7 +102,10 @@ pub fn facts(root: &Root) -> Seen<Facts> {
     match read_json::<Facts>(&root.join(FACTS_FILE)) {
         Seen::Is(facts) => {
             let roles = facts.members.iter().flat_map(|member| &member.roles);
-            match roles.map(|role| RoleName::new(role.clone())).find_map(Result::err) {
+            match roles
+                .map(|role| RoleName::new(role.clone()))
+                .find_map(Result::err)
+            {
                 None => Seen::Is(facts),
                 Some(error) => Seen::Broken(format!("a role's name {error}")),
             }
@@ -116,7 +123,11 @@ pub fn node(root: &Root, name: &str) -> Seen<NodeFacts> {
 /// The address of the private interface, if it has one.
 pub fn address(programs: &impl Programs, interface: &str) -> Option<String> {
     let call = Call::new(["ip", "-json", "-4", "address", "show", "dev", interface]);
-    programs.output(&call).ok().as_deref().and_then(inputs::first_address)
+    programs
+        .output(&call)
+        .ok()
+        .as_deref()
+        .and_then(inputs::first_address)
 }
 
 /// Observes the machine. `memory` is what the state holds; failures of this run are for the caller to add.
@@ -129,7 +140,10 @@ pub fn observe(
     memory: &Memory,
 ) -> Result<(Observed, Contents), ObserveError> {
     let guard = Guard::load(root).map_err(ObserveError::Guard)?;
-    let boot = files::read(&root.join("/proc/sys/kernel/random/boot_id")).ok().flatten().unwrap_or_default();
+    let boot = files::read(&root.join("/proc/sys/kernel/random/boot_id"))
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     let mut seen = Observed {
         identity: identity(root),
         facts: facts(root),
@@ -142,18 +156,27 @@ pub fn observe(
         failures: BTreeMap::new(),
     };
     let mut contents = Contents::default();
-    let Seen::Is(identity) = &seen.identity else { return Ok((seen, contents)) };
+    let Seen::Is(identity) = &seen.identity else {
+        return Ok((seen, contents));
+    };
     let (fleet, name) = (identity.fleet.clone(), identity.node.clone());
     seen.node = node(root, &name);
 
     let mut roles: BTreeSet<String> = memory.roles.keys().cloned().collect();
     if let Seen::Is(facts) = &seen.facts {
         let own = facts.members.iter().find(|member| member.name == name);
-        roles.extend(own.into_iter().flat_map(|member| member.roles.iter().cloned()));
+        roles.extend(
+            own.into_iter()
+                .flat_map(|member| member.roles.iter().cloned()),
+        );
     }
     let packages = packages(programs, &fleet, &roles);
-    let word = packages.get(&format!("{fleet}-facts")).map(|package| package.status.as_str());
-    seen.facts_unsettled = word.filter(|word| *word == "half-installed").map(str::to_owned);
+    let word = packages
+        .get(&format!("{fleet}-facts"))
+        .map(|package| package.status.as_str());
+    seen.facts_unsettled = word
+        .filter(|word| *word == "half-installed")
+        .map(str::to_owned);
 
     let node_facts = match &seen.node {
         Seen::Is(node) => Some(node),
@@ -165,14 +188,22 @@ pub fn observe(
         let observed = source.role(&role, package, &mut contents)?;
         seen.roles.insert(role, observed);
     }
-    let names: BTreeSet<&str> =
-        seen.roles.values().filter_map(manifest_of).flat_map(|m| &m.units).map(|unit| unit.name.as_str()).collect();
+    let names: BTreeSet<&str> = seen
+        .roles
+        .values()
+        .filter_map(manifest_of)
+        .flat_map(|m| &m.units)
+        .map(|unit| unit.name.as_str())
+        .collect();
     let units = units(programs, &names)?;
     for role in seen.roles.values_mut() {
-        let names: Vec<String> =
-            manifest_of(role).map(|m| m.units.iter().map(|unit| unit.name.clone()).collect()).unwrap_or_default();
-        role.units =
-            names.into_iter().filter_map(|name| units.get(&name).cloned().map(|unit| (name, unit))).collect();
+        let names: Vec<String> = manifest_of(role)
+            .map(|m| m.units.iter().map(|unit| unit.name.clone()).collect())
+            .unwrap_or_default();
+        role.units = names
+            .into_iter()
+            .filter_map(|name| units.get(&name).cloned().map(|unit| (name, unit)))
+            .collect();
     }
     Ok((seen, contents))
 }
@@ -207,20 +238,41 @@ impl Package {
 }
 
 /// dpkg's word for the fleet's packages; those that it does not know are missing. Without dpkg there is none.
-fn packages(programs: &impl Programs, fleet: &str, roles: &BTreeSet<String>) -> BTreeMap<String, Package> {
-    let names: Vec<String> =
-        roles.iter().map(String::as_str).chain(["facts"]).map(|name| format!("{fleet}-{name}")).collect();
-    let call = Call::new(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status} ${Version}\\n", "--"])
-        .args(names.iter().map(String::as_str));
+fn packages(
+    programs: &impl Programs,
+    fleet: &str,
+    roles: &BTreeSet<String>,
+) -> BTreeMap<String, Package> {
+    let names: Vec<String> = roles
+        .iter()
+        .map(String::as_str)
+        .chain(["facts"])
+        .map(|name| format!("{fleet}-{name}"))
+        .collect();
+    let call = Call::new([
+        "dpkg-query",
+        "--show",
+        "--showformat=${Package} ${db:Status-Status} ${Version}\\n",
+        "--",
+    ])
+    .args(names.iter().map(String::as_str));
     // It exits with 1 when it does not know one of them, and tells about the others all the same.
-    let Ok(ended) = programs.run(&call) else { return BTreeMap::new() };
+    let Ok(ended) = programs.run(&call) else {
+        return BTreeMap::new();
+    };
     ended
         .stdout
         .lines()
         .filter_map(|line| {
             let mut words = line.split(' ');
             let (name, status) = (words.next()?.to_owned(), words.next()?.to_owned());
-            Some((name, Package { status, version: words.next().unwrap_or_default().to_owned() }))
+            Some((
+                name,
+                Package {
+                    status,
+                    version: words.next().unwrap_or_default().to_owned(),
+                },
+            ))
         })
         .collect()
 }
@@ -255,7 +307,11 @@ impl<'a> Source<'a> {
             node,
             files: facts.map_or(&[], |facts| facts.files.as_slice()),
             interface,
-            address: if interface.is_empty() { None } else { address(programs, interface) },
+            address: if interface.is_empty() {
+                None
+            } else {
+                address(programs, interface)
+            },
             secrets: secrets(root)?,
             passwd: text("/etc/passwd")?,
             group: text("/etc/group")?,
@@ -272,22 +328,36 @@ impl<'a> Source<'a> {
         let configured = files::read(&marker)
             .map_err(at(&marker))?
             .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-        let unsettled =
-            configured.as_ref().and_then(|marker| package.and_then(|package| package.unsettled(marker)));
+        let unsettled = configured
+            .as_ref()
+            .and_then(|marker| package.and_then(|package| package.unsettled(marker)));
         let dir = self.root.join(CONF_DIR).join(role);
         let mut wanted = Vec::new();
         for file in self.files.iter().filter(|file| file.role == role) {
             let spec = self.render(file).map(|(spec, bytes)| {
-                contents.0.insert((role.to_owned(), file.path.clone()), bytes);
+                contents
+                    .0
+                    .insert((role.to_owned(), file.path.clone()), bytes);
                 spec
             });
-            let installed =
-                if stays_below(&file.path) { spec_of(&dir.join(&file.path)).map_err(at(&dir))? } else { None };
-            wanted.push(WantedFile { path: file.path.clone(), wanted: spec, installed });
+            let installed = if stays_below(&file.path) {
+                spec_of(&dir.join(&file.path)).map_err(at(&dir))?
+            } else {
+                None
+            };
+            wanted.push(WantedFile {
+                path: file.path.clone(),
+                wanted: spec,
+                installed,
+            });
         }
         wanted.sort_by(|a, b| a.path.cmp(&b.path));
         let listed = |path: &String| wanted.iter().any(|file| file.path == *path);
-        let strays = files::list(&dir).map_err(at(&dir))?.into_iter().filter(|path| !listed(path)).collect();
+        let strays = files::list(&dir)
+            .map_err(at(&dir))?
+            .into_iter()
+            .filter(|path| !listed(path))
+            .collect();
         Ok(RoleSeen {
             configured,
             unsettled,
@@ -302,23 +372,46 @@ impl<'a> Source<'a> {
         if !stays_below(&file.path) {
             return Err(Missing::Path);
         }
-        let path = self.root.join(NODES_DIR).join(self.node).join("files").join(&file.role).join(&file.path);
+        let path = self
+            .root
+            .join(NODES_DIR)
+            .join(self.node)
+            .join("files")
+            .join(&file.role)
+            .join(&file.path);
         let template = files::read(&path)
             .map_err(|error| Missing::Content(error.to_string()))?
             .ok_or_else(|| Missing::Content(path.display().to_string()))?;
-        let bytes =
-            inputs::fill(&template, &file.secrets, &self.secrets, self.address.as_deref(), self.interface)?;
+        let bytes = inputs::fill(
+            &template,
+            &file.secrets,
+            &self.secrets,
+            self.address.as_deref(),
+            self.interface,
+        )?;
         let number = |name: &str, table: &str| {
             inputs::number_of(name, table).ok_or_else(|| Missing::Owner(name.to_owned()))
         };
-        let owner = (number(&file.user, &self.passwd)?, number(&file.group, &self.group)?);
-        Ok((FileSpec { digest: digest(&bytes), mode: file.mode, owner }, bytes))
+        let owner = (
+            number(&file.user, &self.passwd)?,
+            number(&file.group, &self.group)?,
+        );
+        Ok((
+            FileSpec {
+                digest: digest(&bytes),
+                mode: file.mode,
+                owner,
+            },
+            bytes,
+        ))
     }
 }
 
 /// What stands at a path; something else than a file counts as nothing and is replaced.
 fn spec_of(path: &Path) -> io::Result<Option<FileSpec>> {
-    let Ok(found) = fs::symlink_metadata(path) else { return Ok(None) };
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return Ok(None);
+    };
     if !found.is_file() {
         return Ok(None);
     }
@@ -333,16 +426,28 @@ fn spec_of(path: &Path) -> io::Result<Option<FileSpec>> {
 ///
 /// # Errors
 /// systemctl's.
-pub fn units(programs: &impl Programs, names: &BTreeSet<&str>) -> Result<BTreeMap<String, UnitSeen>, ProgramError> {
+pub fn units(
+    programs: &impl Programs,
+    names: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, UnitSeen>, ProgramError> {
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let call = Call::new(["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState", "--"])
-        .args(names.iter().copied());
+    let call = Call::new([
+        "systemctl",
+        "show",
+        "--property=LoadState,ActiveState,UnitFileState",
+        "--",
+    ])
+    .args(names.iter().copied());
     let output = programs.output(&call)?;
     // One block a unit, in the order asked for, with an empty line between two.
     let blocks = output.trim().split("\n\n");
-    Ok(names.iter().zip(blocks).map(|(name, block)| ((*name).to_owned(), unit_seen(block))).collect())
+    Ok(names
+        .iter()
+        .zip(blocks)
+        .map(|(name, block)| ((*name).to_owned(), unit_seen(block)))
+        .collect())
 }
 
 fn unit_seen(block: &str) -> UnitSeen {
@@ -353,8 +458,13 @@ fn unit_seen(block: &str) -> UnitSeen {
                 unit.masked = value == "masked";
                 unit.known = !matches!(value, "not-found" | "masked" | "");
             }
-            "ActiveState" => unit.running = matches!(value, "active" | "activating" | "reloading" | "refreshing"),
-            "UnitFileState" => unit.enabled = matches!(value, "enabled" | "enabled-runtime" | "alias" | "generated"),
+            "ActiveState" => {
+                unit.running = matches!(value, "active" | "activating" | "reloading" | "refreshing")
+            }
+            "UnitFileState" => {
+                unit.enabled =
+                    matches!(value, "enabled" | "enabled-runtime" | "alias" | "generated")
+            }
             _ => {}
         }
     }
@@ -375,17 +485,38 @@ mod tests {
             ("half-installed", "1", "1", true),
             ("triggers-pending", "1", "1", false),
         ] {
-            let package = Package { status: status.into(), version: version.into() };
-            assert_eq!(package.unsettled(marker).is_some(), unsettled, "{status} {version} {marker}");
+            let package = Package {
+                status: status.into(),
+                version: version.into(),
+            };
+            assert_eq!(
+                package.unsettled(marker).is_some(),
+                unsettled,
+                "{status} {version} {marker}"
+            );
         }
     }
 
     #[test]
     fn units_are_read_as_systemctl_writes_them() {
         let on = unit_seen("LoadState=loaded\nActiveState=activating\nUnitFileState=enabled");
-        assert_eq!(on, UnitSeen { known: true, masked: false, running: true, enabled: true });
+        assert_eq!(
+            on,
+            UnitSeen {
+                known: true,
+                masked: false,
+                running: true,
+                enabled: true
+            }
+        );
         let masked = unit_seen("LoadState=masked\nActiveState=inactive\nUnitFileState=masked");
-        assert_eq!(masked, UnitSeen { masked: true, ..UnitSeen::default() });
+        assert_eq!(
+            masked,
+            UnitSeen {
+                masked: true,
+                ..UnitSeen::default()
+            }
+        );
         let missing = unit_seen("LoadState=not-found\nActiveState=inactive\nUnitFileState=");
         assert_eq!(missing, UnitSeen::default());
     }

@@ -31,21 +31,32 @@ pub fn probe(programs: &impl Programs, probe: &Probe) -> Result<(), String> {
         Probe::Tcp(address) => connect(address, Instant::now() + NETWORK_LIMIT).map(drop),
         Probe::Http(url) => http(url),
         Probe::Command(argv) => {
-            let call = Call::new([]).args(argv.iter().map(String::as_str)).limit(COMMAND_LIMIT);
-            programs.output(&call).map(drop).map_err(|error| error.to_string())
+            let call = Call::new([])
+                .args(argv.iter().map(String::as_str))
+                .limit(COMMAND_LIMIT);
+            programs
+                .output(&call)
+                .map(drop)
+                .map_err(|error| error.to_string())
         }
     }
 }
 
 fn left(deadline: Instant) -> Result<Duration, String> {
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(format!("no answer within {} s", NETWORK_LIMIT.as_secs())) } else { Ok(left) }
+    if left.is_zero() {
+        Err(format!("no answer within {} s", NETWORK_LIMIT.as_secs()))
+    } else {
+        Ok(left)
+    }
 }
 
 /// Connects to the first address of a name that accepts.
 fn connect(address: &str, deadline: Instant) -> Result<TcpStream, String> {
-    let addresses: Vec<SocketAddr> =
-        address.to_socket_addrs().map_err(|error| format!("{address}: {error}"))?.collect();
+    let addresses: Vec<SocketAddr> = address
+        .to_socket_addrs()
+        .map_err(|error| format!("{address}: {error}"))?
+        .collect();
     let mut last = format!("{address}: no address");
     for candidate in addresses {
         match TcpStream::connect_timeout(&candidate, left(deadline)?) {
@@ -60,18 +71,26 @@ fn connect(address: &str, deadline: Instant) -> Result<TcpStream, String> {
 fn http(url: &str) -> Result<(), String> {
     let (authority, path) = parts(url).ok_or_else(|| format!("{url}: not a plain-HTTP URL"))?;
     let deadline = Instant::now() + NETWORK_LIMIT;
-    let address = if has_port(authority) { authority.to_owned() } else { format!("{authority}:80") };
+    let address = if has_port(authority) {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    };
     let mut stream = connect(&address, deadline)?;
     let text = |error: io::Error| format!("{url}: {error}");
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: rolesmith-agent\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
-    stream.set_write_timeout(Some(left(deadline)?)).map_err(text)?;
+    stream
+        .set_write_timeout(Some(left(deadline)?))
+        .map_err(text)?;
     stream.write_all(request.as_bytes()).map_err(text)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 256];
     while !answer.contains(&b'\n') && answer.len() < 4096 {
-        stream.set_read_timeout(Some(left(deadline)?)).map_err(text)?;
+        stream
+            .set_read_timeout(Some(left(deadline)?))
+            .map_err(text)?;
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => answer.extend_from_slice(&buffer[..count]),
@@ -80,7 +99,11 @@ fn http(url: &str) -> Result<(), String> {
         }
     }
     let status = status_code(&answer).ok_or_else(|| format!("{url}: the answer is not HTTP"))?;
-    if status < 400 { Ok(()) } else { Err(format!("{url}: status {status}")) }
+    if status < 400 {
+        Ok(())
+    } else {
+        Err(format!("{url}: status {status}"))
+    }
 }
 
 /// Host with port, and path with query, of a plain-HTTP URL.
@@ -88,18 +111,23 @@ fn parts(url: &str) -> Option<(&str, &str)> {
     let rest = url.strip_prefix("http://")?;
     let end = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    (!authority.is_empty() && !url.contains(['\r', '\n', ' '])).then_some((authority, if path.is_empty() { "/" } else { path }))
+    (!authority.is_empty() && !url.contains(['\r', '\n', ' ']))
+        .then_some((authority, if path.is_empty() { "/" } else { path }))
 }
 
 /// Whether an authority ends with a port; the colons of an IPv6 address stand in brackets.
 fn has_port(authority: &str) -> bool {
-    authority.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()))
+    authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()))
 }
 
 fn status_code(answer: &[u8]) -> Option<u16> {
     let line = answer.split(|&byte| byte == b'\n').next()?;
     let mut words = std::str::from_utf8(line).ok()?.trim_end().split(' ');
-    words.next().filter(|version| version.starts_with("HTTP/1."))?;
+    words
+        .next()
+        .filter(|version| version.starts_with("HTTP/1."))?;
     words.next()?.parse().ok()
 }
 
@@ -114,7 +142,10 @@ mod tests {
 
     #[test]
     fn urls_and_status_lines() {
-        assert_eq!(parts("http://127.0.0.1:80/health?x=1"), Some(("127.0.0.1:80", "/health?x=1")));
+        assert_eq!(
+            parts("http://127.0.0.1:80/health?x=1"),
+            Some(("127.0.0.1:80", "/health?x=1"))
+        );
         assert_eq!(parts("http://localhost"), Some(("localhost", "/")));
         assert_eq!(parts("https://localhost/"), None);
         assert_eq!(parts("http://a/ b"), None);
@@ -140,7 +171,10 @@ mod tests {
     #[test]
     fn http_is_asked_for_real() {
         let (address, server) = serve("HTTP/1.1 302 Found\r\n\r\n");
-        assert_eq!(probe(&Machine, &Probe::Http(format!("http://{address}/health"))), Ok(()));
+        assert_eq!(
+            probe(&Machine, &Probe::Http(format!("http://{address}/health"))),
+            Ok(())
+        );
         assert_eq!(server.join().unwrap(), "GET /health HTTP/1.1\r\n");
         let (address, server) = serve("HTTP/1.1 503 Service Unavailable\r\n\r\n");
         let found = probe(&Machine, &Probe::Http(format!("http://{address}/")));
@@ -154,8 +188,15 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         assert_eq!(probe(&Machine, &Probe::Tcp(address.clone())), Ok(()));
         drop(listener);
-        assert!(probe(&Machine, &Probe::Tcp(address)).unwrap_err().contains("refused"));
-        assert_eq!(probe(&Machine, &Probe::Command(vec!["true".into()])), Ok(()));
+        assert!(
+            probe(&Machine, &Probe::Tcp(address))
+                .unwrap_err()
+                .contains("refused")
+        );
+        assert_eq!(
+            probe(&Machine, &Probe::Command(vec!["true".into()])),
+            Ok(())
+        );
         assert!(probe(&Machine, &Probe::Command(vec!["false".into()])).is_err());
         assert!(probe(&Machine, &Probe::Command(vec![])).is_err());
     }

@@ -133,9 +133,10 @@ pub trait Programs {
         }
         Err(ProgramError::Failed {
             program: call.argv.join(" "),
-            how: ended
-                .code
-                .map_or_else(|| "was killed by a signal".to_owned(), |code| format!("exited with {code}")),
+            how: ended.code.map_or_else(
+                || "was killed by a signal".to_owned(),
+                |code| format!("exited with {code}"),
+            ),
             tail: ended.tail(),
         })
     }
@@ -145,7 +146,11 @@ impl Ended {
     /// The end of standard error, or of standard output where that is empty.
     #[must_use]
     pub fn tail(&self) -> String {
-        let text = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
+        let text = if self.stderr.trim().is_empty() {
+            &self.stdout
+        } else {
+            &self.stderr
+        };
         tail(text)
     }
 }
@@ -170,14 +175,23 @@ pub struct Machine;
 
 impl Programs for Machine {
     fn run(&self, call: &Call) -> Result<Ended, ProgramError> {
-        let start = |error| ProgramError::Start { program: call.name().to_owned(), error };
+        let start = |error| ProgramError::Start {
+            program: call.name().to_owned(),
+            error,
+        };
         // Memory files instead of pipes: a daemon that the program leaves behind cannot keep us waiting for an end of file.
-        let (mut out, mut err) = (scratch("out").map_err(start)?, scratch("err").map_err(start)?);
+        let (mut out, mut err) = (
+            scratch("out").map_err(start)?,
+            scratch("err").map_err(start)?,
+        );
         let mut command = Command::new(call.name());
         command
             .args(call.argv.iter().skip(1))
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("LANG", "C.UTF-8")
             .envs(call.env.iter().map(|(key, value)| (key, value)))
             .current_dir("/")
@@ -190,13 +204,25 @@ impl Programs for Machine {
             .stderr(Stdio::from(err.try_clone().map_err(start)?));
         let mut child = command.spawn().map_err(start)?;
         let status = wait(&mut child, call.limit).map_err(start)?;
-        let (stdout, stderr) = (contents(&mut out).map_err(start)?, contents(&mut err).map_err(start)?);
+        let (stdout, stderr) = (
+            contents(&mut out).map_err(start)?,
+            contents(&mut err).map_err(start)?,
+        );
         match status {
-            Some(status) => Ok(Ended { code: status.code(), stdout, stderr }),
+            Some(status) => Ok(Ended {
+                code: status.code(),
+                stdout,
+                stderr,
+            }),
             None => Err(ProgramError::TooLong {
                 program: call.argv.join(" "),
                 limit: call.limit,
-                tail: Ended { code: None, stdout, stderr }.tail(),
+                tail: Ended {
+                    code: None,
+                    stdout,
+                    stderr,
+                }
+                .tail(),
             }),
         }
     }
@@ -249,13 +275,24 @@ mod tests {
 
     #[test]
     fn a_program_reads_writes_and_ends() {
-        let ended = Machine.run(&Call::new(["sh", "-c", "cat; echo oops >&2; exit 75"]).stdin("hello")).unwrap();
+        let ended = Machine
+            .run(&Call::new(["sh", "-c", "cat; echo oops >&2; exit 75"]).stdin("hello"))
+            .unwrap();
         assert_eq!(
             ended,
-            Ended { code: Some(EX_TEMPFAIL), stdout: "hello".into(), stderr: "oops\n".into() }
+            Ended {
+                code: Some(EX_TEMPFAIL),
+                stdout: "hello".into(),
+                stderr: "oops\n".into()
+            }
         );
-        let error = Machine.output(&Call::new(["sh", "-c", "echo why >&2; exit 3"])).unwrap_err();
-        assert_eq!(error.to_string(), "sh -c echo why >&2; exit 3 exited with 3: why");
+        let error = Machine
+            .output(&Call::new(["sh", "-c", "echo why >&2; exit 3"]))
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "sh -c echo why >&2; exit 3 exited with 3: why"
+        );
         assert!(matches!(
             Machine.run(&Call::new(["/does/not/exist"])),
             Err(ProgramError::Start { .. })
@@ -264,7 +301,8 @@ mod tests {
 
     #[test]
     fn a_program_that_hangs_is_killed_with_its_children() {
-        let call = Call::new(["sh", "-c", "echo begun; sleep 1000 & wait"]).limit(Duration::from_millis(100));
+        let call = Call::new(["sh", "-c", "echo begun; sleep 1000 & wait"])
+            .limit(Duration::from_millis(100));
         let began = Instant::now();
         let Err(ProgramError::TooLong { tail, .. }) = Machine.run(&call) else {
             panic!("it ended");
@@ -276,8 +314,16 @@ mod tests {
     #[test]
     fn a_daemon_left_behind_keeps_nobody_waiting() {
         let began = Instant::now();
-        let ended = Machine.run(&Call::new(["sh", "-c", "sleep 30 & echo $!"])).unwrap();
-        let left_behind = ended.stdout.trim().parse().ok().and_then(Pid::from_raw).unwrap();
+        let ended = Machine
+            .run(&Call::new(["sh", "-c", "sleep 30 & echo $!"]))
+            .unwrap();
+        let left_behind = ended
+            .stdout
+            .trim()
+            .parse()
+            .ok()
+            .and_then(Pid::from_raw)
+            .unwrap();
         rustix::process::kill_process(left_behind, Signal::KILL).unwrap();
         assert!(began.elapsed() < Duration::from_secs(20));
     }

@@ -185,7 +185,9 @@ impl State {
     pub fn load(root: &Root) -> Result<Self, StateError> {
         match files::read_json::<Self>(&root.join(STATE_FILE)) {
             Seen::Absent => Ok(Self::default()),
-            Seen::Is(state) if state.report.format > STATE_FORMAT => Err(StateError::Newer(state.report.format)),
+            Seen::Is(state) if state.report.format > STATE_FORMAT => {
+                Err(StateError::Newer(state.report.format))
+            }
             Seen::Is(state) => Ok(state),
             Seen::Broken(why) => Err(StateError::Broken(why)),
         }
@@ -206,9 +208,13 @@ impl State {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Damaged or unreadable.
-    #[error("{STATE_FILE} cannot be read: {0}; after checking which facts are installed, delete it to begin anew")]
+    #[error(
+        "{STATE_FILE} cannot be read: {0}; after checking which facts are installed, delete it to begin anew"
+    )]
     Broken(String),
     /// Written by a newer agent.
-    #[error("{STATE_FILE} has format {0}, and this agent knows {STATE_FORMAT}: install the newer agent again")]
+    #[error(
+        "{STATE_FILE} has format {0}, and this agent knows {STATE_FORMAT}: install the newer agent again"
+    )]
     Newer(u32),
 }

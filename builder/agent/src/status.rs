@@ -61,12 +61,26 @@ impl Status {
             alarms.extend(health.problems());
         }
         let firewall = match &guard {
-            Guard { pending: Some(_), .. } => "pending",
-            Guard { rejected: Some(_), .. } => "taken-back",
-            Guard { confirmed: Some(_), .. } => "active",
+            Guard {
+                pending: Some(_), ..
+            } => "pending",
+            Guard {
+                rejected: Some(_), ..
+            } => "taken-back",
+            Guard {
+                confirmed: Some(_), ..
+            } => "active",
             _ => "none",
         };
-        Self { enrolled, incarnation, report, health, firewall, guard, alarms }
+        Self {
+            enrolled,
+            incarnation,
+            report,
+            health,
+            firewall,
+            guard,
+            alarms,
+        }
     }
 
     /// What is missing until the node is converged and healthy; nothing when it is.
@@ -76,7 +90,9 @@ impl Status {
             return vec!["this machine is not enrolled".to_owned()];
         }
         let Some(report) = &self.report else {
-            return vec!["`rolesmith-agent apply` has not run since the machine started".to_owned()];
+            return vec![
+                "`rolesmith-agent apply` has not run since the machine started".to_owned(),
+            ];
         };
         match &report.phase {
             Phase::NotEnrolled => return vec!["the identity was not applied yet".to_owned()],
@@ -87,7 +103,11 @@ impl Status {
         if self.health.healthy && self.health.at < report.changed {
             return vec!["health was not looked at since the last change".to_owned()];
         }
-        if self.health.healthy { Vec::new() } else { self.health.problems() }
+        if self.health.healthy {
+            Vec::new()
+        } else {
+            self.health.problems()
+        }
     }
 
     /// A table for people.
@@ -102,12 +122,21 @@ impl Status {
         match (&report.node, &report.fleet, self.enrolled) {
             (_, _, false) => line("node", "not enrolled"),
             (Some(node), Some(fleet), _) => {
-                line("node", &format!("{node} of {fleet}, incarnation {}", self.incarnation.unwrap_or_default()));
+                line(
+                    "node",
+                    &format!(
+                        "{node} of {fleet}, incarnation {}",
+                        self.incarnation.unwrap_or_default()
+                    ),
+                );
             }
             _ => line("node", "enrolled"),
         }
         match &self.report {
-            None => line("state", "unknown: `rolesmith-agent apply` has not run since the machine started"),
+            None => line(
+                "state",
+                "unknown: `rolesmith-agent apply` has not run since the machine started",
+            ),
             Some(report) => line("state", &phase(&report.phase)),
         }
         if let Some(version) = report.facts_version {
@@ -116,16 +145,38 @@ impl Status {
         line("firewall", &firewall(self.firewall, &self.guard, now));
         for role in &report.roles {
             let version = role.version.as_deref().unwrap_or("-");
-            let cluster = role.cluster.as_ref().map(|kind| format!(", cluster of kind {kind}")).unwrap_or_default();
-            line("role", &format!("{:<24} {:<20} {}{cluster}", role.name, version, role_phase(&role.phase)));
+            let cluster = role
+                .cluster
+                .as_ref()
+                .map(|kind| format!(", cluster of kind {kind}"))
+                .unwrap_or_default();
+            line(
+                "role",
+                &format!(
+                    "{:<24} {:<20} {}{cluster}",
+                    role.name,
+                    version,
+                    role_phase(&role.phase)
+                ),
+            );
             if !role.units.is_empty() {
                 line("", &format!("  units: {}", role.units.join(", ")));
             }
         }
         let checks = &self.health.checks;
-        let good = checks.iter().filter(|check| check.problem.is_none()).count();
-        let word = if self.health.healthy { "healthy" } else { "NOT healthy" };
-        line("health", &format!("{word}, {good} of {} checks pass", checks.len()));
+        let good = checks
+            .iter()
+            .filter(|check| check.problem.is_none())
+            .count();
+        let word = if self.health.healthy {
+            "healthy"
+        } else {
+            "NOT healthy"
+        };
+        line(
+            "health",
+            &format!("{word}, {good} of {} checks pass", checks.len()),
+        );
         for alarm in &self.alarms {
             line("alarm", alarm);
         }
@@ -157,7 +208,9 @@ pub fn firewall(word: &str, guard: &Guard, now: u64) -> String {
     match (&guard.pending, &guard.rejected) {
         (Some(pending), _) => {
             let left = pending.until.saturating_sub(now);
-            format!("pending: taken back in {left} s unless `rolesmith-agent firewall confirm` is called")
+            format!(
+                "pending: taken back in {left} s unless `rolesmith-agent firewall confirm` is called"
+            )
         }
         (None, Some(rejected)) => format!("taken back: {}", rejected.why),
         _ => word.to_owned(),

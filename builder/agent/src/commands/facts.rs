@@ -22,11 +22,19 @@ impl FactsArgs {
         if self.json {
             return End::Good(json(&facts));
         }
-        let mut text = format!("{} ({}), version {}\n", facts.fleet, facts.domain, facts.version);
+        let mut text = format!(
+            "{} ({}), version {}\n",
+            facts.fleet, facts.domain, facts.version
+        );
         for member in &facts.members {
             let address = member.address.as_deref().unwrap_or("-");
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{:<20} {address:<16} {}", member.name, member.roles.join(" "));
+            let _ = writeln!(
+                text,
+                "{:<20} {address:<16} {}",
+                member.name,
+                member.roles.join(" ")
+            );
         }
         End::Good(text)
     }

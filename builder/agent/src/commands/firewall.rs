@@ -41,16 +41,22 @@ enum Command {
 impl FirewallArgs {
     pub(crate) fn run(self) -> End {
         let (root, programs) = (Root::machine(), Machine);
-        let machine = Firewall { root: &root, programs: &programs, now: now() };
+        let machine = Firewall {
+            root: &root,
+            programs: &programs,
+            now: now(),
+        };
         let result = match self.command {
             Command::Load => load(&root, &machine),
-            Command::Confirm => machine.confirm().map(|was| after(&root, was, "confirmed\n", "nothing is pending\n")),
+            Command::Confirm => machine
+                .confirm()
+                .map(|was| after(&root, was, "confirmed\n", "nothing is pending\n")),
             Command::Rollback => machine
                 .rollback("an administrator took them back")
                 .map(|was| after(&root, was, "taken back\n", "nothing is pending\n")),
-            Command::TimeOut => {
-                machine.rollback("nobody confirmed them in time").map(|was| after(&root, was, "taken back\n", ""))
-            }
+            Command::TimeOut => machine
+                .rollback("nobody confirmed them in time")
+                .map(|was| after(&root, was, "taken back\n", "")),
             Command::Boot => machine.boot().map(|()| End::Good(String::new())),
             Command::Status => Ok(status(&root)),
         };

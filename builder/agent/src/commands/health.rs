@@ -19,13 +19,21 @@ impl HealthArgs {
         let text = if self.json {
             json(&health)
         } else {
-            let mut lines: Vec<String> = health.problem.iter().map(|problem| format!("- {problem}\n")).collect();
+            let mut lines: Vec<String> = health
+                .problem
+                .iter()
+                .map(|problem| format!("- {problem}\n"))
+                .collect();
             lines.extend(health.checks.iter().map(|check| match &check.problem {
                 None => format!("+ {}/{}\n", check.role, check.name),
                 Some(problem) => format!("- {}/{}: {problem}\n", check.role, check.name),
             }));
             lines.concat()
         };
-        if health.healthy { End::Good(text) } else { End::Bad(text) }
+        if health.healthy {
+            End::Good(text)
+        } else {
+            End::Bad(text)
+        }
     }
 }

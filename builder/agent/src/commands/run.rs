@@ -22,11 +22,16 @@ impl Run {
         notifier.send("READY=1");
         loop {
             let health = look(&root, &Machine, now());
-            if let Err(error) = files::write_json(&root.join(HEALTH_FILE), &health, Access::PUBLIC) {
+            if let Err(error) = files::write_json(&root.join(HEALTH_FILE), &health, Access::PUBLIC)
+            {
                 return End::Error(format!("{HEALTH_FILE}: {error}"));
             }
             let problems = health.problems();
-            let word = if problems.is_empty() { "healthy".to_owned() } else { problems.join("; ") };
+            let word = if problems.is_empty() {
+                "healthy".to_owned()
+            } else {
+                problems.join("; ")
+            };
             let mut message = format!("STATUS={}", word.replace('\n', " "));
             if watched {
                 message.push_str("\nWATCHDOG=1");

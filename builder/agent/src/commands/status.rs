@@ -16,6 +16,10 @@ pub(crate) struct StatusArgs {
 impl StatusArgs {
     pub(crate) fn run(self) -> End {
         let status = Status::read(&Root::machine(), now());
-        End::Good(if self.json { json(&status) } else { status.table(now()) })
+        End::Good(if self.json {
+            json(&status)
+        } else {
+            status.table(now())
+        })
     }
 }

@@ -34,10 +34,15 @@ impl Wait {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return End::Error(format!("not ready after {} s: {}", self.timeout, missing.join("; ")));
+                return End::Error(format!(
+                    "not ready after {} s: {}",
+                    self.timeout,
+                    missing.join("; ")
+                ));
             }
             let waited = changes.and_then(|changes| {
-                let limit = Timespec::try_from(left.min(AT_LEAST_EVERY)).map_err(io::Error::other)?;
+                let limit =
+                    Timespec::try_from(left.min(AT_LEAST_EVERY)).map_err(io::Error::other)?;
                 match poll(&mut [PollFd::new(&changes, PollFlags::IN)], Some(&limit)) {
                     Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
                     Err(error) => Err(error.into()),

@@ -1,1 +1,536 @@
+//! Decisions as tables. What holds for every machine stands in [`properties`].
 
+use rolesmith_model::facts::{Genesis, Identity, Origin};
+
+use super::*;
+use crate::state::{JoinMemory, RoleMemory, UnitMemory};
+
+mod properties;
+
+pub(super) fn spec(digest: &str) -> FileSpec {
+    FileSpec {
+        digest: digest.to_owned(),
+        mode: 0o644,
+        owner: (0, 0),
+    }
+}
+
+fn file(path: &str) -> WantedFile {
+    WantedFile {
+        path: path.to_owned(),
+        wanted: Ok(spec("new")),
+        installed: None,
+    }
+}
+
+fn unit(name: &str, start: Start, on_change: OnChange) -> ManagedUnit {
+    ManagedUnit {
+        name: name.to_owned(),
+        start,
+        on_change,
+        own: true,
+    }
+}
+
+fn role(name: &str, requires: &[&str]) -> RoleSeen {
+    RoleSeen {
+        configured: Some("1".to_owned()),
+        unsettled: None,
+        manifest: Seen::Is(RoleManifest {
+            role: name.to_owned(),
+            requires: requires.iter().map(|&role| role.to_owned()).collect(),
+            units: Vec::new(),
+            cluster: None,
+        }),
+        files: Vec::new(),
+        strays: Vec::new(),
+        units: BTreeMap::new(),
+    }
+}
+
+pub(super) fn manifest(role: &mut RoleSeen) -> &mut RoleManifest {
+    match &mut role.manifest {
+        Seen::Is(manifest) => manifest,
+        _ => panic!("no manifest"),
+    }
+}
+
+/// A machine with the roles `base` and `app`, enrolled from a seed, on which nothing was done yet.
+pub(super) fn fresh() -> Observed {
+    let mut base = role("base", &[]);
+    base.files = vec![file("firewall.v4"), file("jail.local"), file("sshd.conf")];
+    let mut app = role("app", &["base"]);
+    app.files = vec![file("app.env")];
+    manifest(&mut app).units = vec![unit("app.service", Start::Enrolled, OnChange::Restart)];
+    manifest(&mut app).cluster = Some(Cluster::Join("/usr/lib/rolesmith/app/join".to_owned()));
+    app.units.insert(
+        "app.service".to_owned(),
+        UnitSeen {
+            known: true,
+            enabled: true,
+            ..UnitSeen::default()
+        },
+    );
+    Observed {
+        identity: Seen::Is(Identity {
+            fleet: "acme".to_owned(),
+            node: "n1".to_owned(),
+            incarnation: 1,
+            origin: Origin::Seed,
+        }),
+        facts: Seen::Is(Facts {
+            format: FACTS_FORMAT,
+            fleet: "acme".to_owned(),
+            domain: "acme.example".to_owned(),
+            suite: "trixie".to_owned(),
+            version: 7,
+            genesis: Genesis::Open,
+            members: vec![Member {
+                name: "n1".to_owned(),
+                address: None,
+                roles: vec!["base".to_owned(), "app".to_owned()],
+                incarnation: 1,
+                certificate: String::new(),
+            }],
+            packages: BTreeMap::new(),
+        }),
+        facts_unsettled: None,
+        node: Seen::Is(NodeFacts {
+            name: "n1".to_owned(),
+            files: Vec::new(),
+            health: BTreeMap::new(),
+            openings: Vec::new(),
+            private_interface: "eth1".to_owned(),
+        }),
+        roles: [("base".to_owned(), base), ("app".to_owned(), app)].into(),
+        guard: Guard::default(),
+        memory: Memory::default(),
+        boot: "boot-1".to_owned(),
+        failures: BTreeMap::new(),
+    }
+}
+
+fn identity(seen: &mut Observed) -> &mut Identity {
+    match &mut seen.identity {
+        Seen::Is(identity) => identity,
+        _ => panic!("no identity"),
+    }
+}
+
+fn facts(seen: &mut Observed) -> &mut Facts {
+    match &mut seen.facts {
+        Seen::Is(facts) => facts,
+        _ => panic!("no facts"),
+    }
+}
+
+/// One word an action, for tables.
+fn words(decision: &Decision) -> Vec<String> {
+    decision
+        .actions
+        .iter()
+        .map(|action| match action {
+            Action::Accept { version, .. } => format!("accept {version}"),
+            Action::Forget { role } => format!("forget {role}"),
+            Action::Guard { confirmed, .. } => format!("guard {confirmed}"),
+            Action::Install { role, path, .. } => format!("install {role}/{path}"),
+            Action::Remove { role, path } => format!("remove {role}/{path}"),
+            Action::Join { role, .. } => format!("join {role}"),
+            Action::Unit { unit, verb, .. } => format!("{verb:?} {unit}"),
+        })
+        .collect()
+}
+
+fn phase_of<'a>(decision: &'a Decision, role: &str) -> &'a RolePhase {
+    &decision
+        .roles
+        .iter()
+        .find(|report| report.name == role)
+        .expect("the role is reported")
+        .phase
+}
+
+#[test]
+fn a_fresh_machine_is_made_in_order() {
+    let decision = decide(&fresh());
+    assert_eq!(
+        words(&decision),
+        [
+            "accept 7",
+            "guard true",
+            "install base/jail.local",
+            "install app/app.env",
+            "join app",
+            "Start app.service"
+        ]
+    );
+    assert!(matches!(decision.phase, Phase::Waiting { .. }));
+}
+
+#[test]
+fn who_does_not_belong_is_refused() {
+    type Change = fn(&mut Observed);
+    let cases: [(Change, &str); 14] = [
+        (|seen| seen.identity = Seen::Absent, "NotEnrolled"),
+        (
+            |seen| seen.identity = Seen::Broken("x".into()),
+            "Failed identity cannot be read",
+        ),
+        (
+            |seen| seen.facts = Seen::Absent,
+            "Waiting acme-facts is not installed",
+        ),
+        (
+            |seen| seen.facts = Seen::Broken("x".into()),
+            "Failed facts cannot be read",
+        ),
+        (
+            |seen| seen.facts_unsettled = Some("half-installed".into()),
+            "Waiting acme-facts is half-installed",
+        ),
+        (
+            |seen| facts(seen).format = FACTS_FORMAT + 1,
+            "Failed upgrade rolesmith-agent",
+        ),
+        (
+            |seen| facts(seen).fleet = "evil".into(),
+            "Failed those of the fleet \"evil\"",
+        ),
+        (
+            |seen| (seen.memory.fleet, seen.memory.facts_version) = (Some("acme".into()), 8),
+            "Failed older facts are refused",
+        ),
+        (
+            |seen| identity(seen).node = "n9".into(),
+            "Failed declare no node \"n9\"",
+        ),
+        (
+            |seen| facts(seen).members[0].incarnation = 2,
+            "Failed replaced it by incarnation 2",
+        ),
+        (
+            |seen| identity(seen).incarnation = 2,
+            "Waiting do not know incarnation 2",
+        ),
+        (|seen| seen.node = Seen::Absent, "Failed hold nothing"),
+        (
+            |seen| seen.node = Seen::Broken("x".into()),
+            "Failed cannot be read",
+        ),
+        (
+            |seen| {
+                if let Seen::Is(node) = &mut seen.node {
+                    node.name = "n2".into();
+                }
+            },
+            "Failed speak of \"n2\"",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut seen = fresh();
+        change(&mut seen);
+        let decision = decide(&seen);
+        let (state, text) = expected.split_once(' ').unwrap_or((expected, ""));
+        let found = format!("{:?}", decision.phase).replace("\\\"", "\"");
+        assert!(
+            found.starts_with(state) && found.contains(text),
+            "{expected}: {found}"
+        );
+        assert_eq!(words(&decision), Vec::<String>::new(), "{expected}");
+    }
+}
+
+#[test]
+fn facts_of_a_former_fleet_do_not_count_as_newer() {
+    let mut seen = fresh();
+    (seen.memory.fleet, seen.memory.facts_version) = (Some("former".into()), 99);
+    assert_eq!(words(&decide(&seen))[0], "accept 7");
+}
+
+#[test]
+fn a_role_waits_for_what_comes_and_fails_for_what_does_not() {
+    type Change = fn(&mut RoleSeen);
+    let cases: [(Change, bool, &str); 7] = [
+        (|app| app.configured = None, true, "not configured"),
+        (
+            |app| app.unsettled = Some("unpacked".into()),
+            true,
+            "unpacked",
+        ),
+        (|app| app.manifest = Seen::Absent, false, "no manifest"),
+        (
+            |app| app.files[0].wanted = Err(Missing::Secret("db".into())),
+            true,
+            "enroll --secrets",
+        ),
+        (
+            |app| app.files[0].wanted = Err(Missing::Owner("app".into())),
+            false,
+            "no user or group",
+        ),
+        (
+            |app| manifest(app).requires.push("edge".into()),
+            false,
+            "role edge",
+        ),
+        (
+            |app| app.units.clear(),
+            false,
+            "does not know the unit app.service",
+        ),
+    ];
+    for (change, waits, text) in cases {
+        let mut seen = fresh();
+        change(seen.roles.get_mut("app").unwrap());
+        let decision = decide(&seen);
+        let found = match phase_of(&decision, "app") {
+            RolePhase::Waiting { why } if waits => why,
+            RolePhase::Failed { what } if !waits => what,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert!(found.contains(text), "{text}: {found}");
+        assert!(
+            !words(&decision)
+                .iter()
+                .any(|word| word.contains(".service")),
+            "{text}: a unit was touched"
+        );
+    }
+}
+
+#[test]
+fn what_a_failed_role_carries_waits() {
+    let mut seen = fresh();
+    seen.failures
+        .insert("base".to_owned(), Failure::Failed("no".to_owned()));
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), ["accept 7"]);
+    assert_eq!(
+        phase_of(&decision, "base"),
+        &RolePhase::Failed {
+            what: "no".to_owned()
+        }
+    );
+    assert!(matches!(
+        phase_of(&decision, "app"),
+        RolePhase::Waiting { .. }
+    ));
+}
+
+/// A machine on which everything was done, with `fingerprint` as that of the role `app`.
+fn done() -> (Observed, String) {
+    let mut seen = fresh();
+    for role in seen.roles.values_mut() {
+        for file in &mut role.files {
+            file.installed = file.wanted.clone().ok();
+        }
+    }
+    let fingerprint = fingerprint("app", "1", &[("app.env", &spec("new"))]);
+    let unit = UnitMemory {
+        fingerprint: fingerprint.clone(),
+        boot: "boot-1".to_owned(),
+    };
+    let app = RoleMemory {
+        applied: None,
+        join: Some(JoinMemory {
+            fingerprint: fingerprint.clone(),
+            result: JoinResult::Done,
+        }),
+        units: [("app.service".to_owned(), unit)].into(),
+    };
+    seen.memory = Memory {
+        fleet: Some("acme".into()),
+        facts_version: 7,
+        roles: [("app".to_owned(), app)].into(),
+    };
+    seen.guard = seen.guard.activated(&set_fingerprint(&[
+        ("firewall.v4", &spec("new")),
+        ("sshd.conf", &spec("new")),
+    ]));
+    seen.roles
+        .get_mut("app")
+        .unwrap()
+        .units
+        .get_mut("app.service")
+        .unwrap()
+        .running = true;
+    (seen, fingerprint)
+}
+
+#[test]
+fn nothing_is_done_twice() {
+    let (seen, fingerprint) = done();
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), Vec::<String>::new());
+    assert_eq!(decision.phase, Phase::Converged);
+    assert_eq!(decision.ready["app"], fingerprint);
+}
+
+#[test]
+fn a_change_touches_its_role_alone() {
+    let (mut seen, _) = done();
+    seen.roles.get_mut("app").unwrap().configured = Some("2".to_owned());
+    assert_eq!(words(&decide(&seen)), ["join app", "Restart app.service"]);
+
+    let (mut seen, _) = done();
+    seen.roles.get_mut("base").unwrap().files[1].installed = Some(spec("edited by hand"));
+    seen.roles
+        .get_mut("base")
+        .unwrap()
+        .strays
+        .push("old.conf".to_owned());
+    assert_eq!(
+        words(&decide(&seen)),
+        ["install base/jail.local", "remove base/old.conf"]
+    );
+
+    let (mut seen, _) = done();
+    seen.roles.get_mut("app").unwrap().configured = None;
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), ["forget app"]);
+}
+
+#[test]
+fn units_by_what_they_are_and_what_changed() {
+    use OnChange::{Nothing, Reload, Restart};
+    use Start::{Enrolled, Install, Never};
+    // start, on change, running, changed -> what is done
+    let table = [
+        (Enrolled, Restart, false, true, Some("Start")),
+        (Enrolled, Restart, true, true, Some("Restart")),
+        (Enrolled, Reload, true, true, Some("Reload")),
+        (Enrolled, Reload, false, true, Some("Start")),
+        (Enrolled, Nothing, true, true, Some("Note")),
+        (Enrolled, Nothing, false, true, Some("Start")),
+        (Enrolled, Restart, true, false, None),
+        // Stopped by somebody: it stays so.
+        (Enrolled, Restart, false, false, None),
+        (Install, Restart, true, true, Some("Restart")),
+        (Install, Restart, false, true, Some("Note")),
+        (Never, Reload, true, true, Some("Reload")),
+        (Never, Restart, false, true, Some("Note")),
+        (Never, Restart, false, false, None),
+    ];
+    for (start, on_change, running, changed, expected) in table {
+        let (mut seen, _) = done();
+        let app = seen.roles.get_mut("app").unwrap();
+        manifest(app).cluster = None;
+        manifest(app).units = vec![unit("app.service", start, on_change)];
+        app.units.get_mut("app.service").unwrap().running = running;
+        if changed {
+            app.configured = Some("2".to_owned());
+        }
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|verb| format!("{verb} app.service"))
+            .collect();
+        assert_eq!(
+            words(&decide(&seen)),
+            expected,
+            "{start:?} {on_change:?} running {running} changed {changed}"
+        );
+    }
+}
+
+#[test]
+fn what_systemd_does_not_start_at_boot_is_started_once_a_boot() {
+    for (enabled, expected) in [(false, vec!["Start app.service"]), (true, vec![])] {
+        let (mut seen, _) = done();
+        seen.boot = "boot-2".to_owned();
+        *seen
+            .roles
+            .get_mut("app")
+            .unwrap()
+            .units
+            .get_mut("app.service")
+            .unwrap() = UnitSeen {
+            known: true,
+            masked: false,
+            running: false,
+            enabled,
+        };
+        assert_eq!(words(&decide(&seen)), expected);
+    }
+}
+
+#[test]
+fn masked_units_are_left_alone() {
+    let mut seen = fresh();
+    seen.roles
+        .get_mut("app")
+        .unwrap()
+        .units
+        .get_mut("app.service")
+        .unwrap()
+        .masked = true;
+    assert!(
+        !words(&decide(&seen))
+            .iter()
+            .any(|word| word.contains("app.service"))
+    );
+}
+
+#[test]
+fn a_join_is_repeated_until_it_is_done() {
+    let (mut seen, _) = done();
+    let join = seen
+        .memory
+        .roles
+        .get_mut("app")
+        .unwrap()
+        .join
+        .as_mut()
+        .unwrap();
+    join.result = JoinResult::Later {
+        output: "no peer".into(),
+    };
+    assert_eq!(words(&decide(&seen)), ["join app"]);
+    seen.failures
+        .insert("app".to_owned(), Failure::Later("no peer".to_owned()));
+    let decision = decide(&seen);
+    assert_eq!(
+        decision.phase,
+        Phase::Waiting {
+            why: "app: no peer".to_owned()
+        }
+    );
+    assert_eq!(words(&decision), Vec::<String>::new());
+}
+
+#[test]
+fn an_enrolled_machine_opens_nothing_before_its_rules_are_confirmed() {
+    let mut seen = fresh();
+    identity(&mut seen).origin = Origin::Enroll;
+    let decision = decide(&seen);
+    assert_eq!(
+        words(&decision),
+        ["accept 7", "guard false", "install base/jail.local"]
+    );
+    assert!(matches!(
+        phase_of(&decision, "app"),
+        RolePhase::Waiting { .. }
+    ));
+
+    // Confirmed once, other roles go on while a later set is pending or was taken back.
+    let (mut seen, _) = done();
+    identity(&mut seen).origin = Origin::Enroll;
+    seen.roles.get_mut("base").unwrap().files[0].wanted = Ok(spec("newer"));
+    seen.roles.get_mut("app").unwrap().configured = Some("2".to_owned());
+    assert_eq!(
+        words(&decide(&seen)),
+        ["guard false", "join app", "Restart app.service"]
+    );
+    let set = set_fingerprint(&[("firewall.v4", &spec("newer")), ("sshd.conf", &spec("new"))]);
+    seen.guard = seen.guard.tried(&set, 1000);
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), ["join app", "Restart app.service"]);
+    assert!(
+        matches!(phase_of(&decision, "base"), RolePhase::Waiting { why } if why.contains("firewall confirm"))
+    );
+    seen.guard = seen.guard.rolled_back("nobody confirmed", 1120).unwrap();
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), ["join app", "Restart app.service"]);
+    assert!(
+        matches!(phase_of(&decision, "base"), RolePhase::Failed { what } if what.contains("firewall load"))
+    );
+}
