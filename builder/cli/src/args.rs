@@ -6,11 +6,22 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Compiles role definitions into signed Debian packages, a signed apt repository and cloud-init user-data.
 #[derive(Debug, Parser)]
-#[command(name = "rolesmith", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "rolesmith",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 #[command(after_help = "Exit status: 0 done, 1 the work failed, 2 the call was wrong.")]
 pub struct Cli {
     /// The fleet's directory
-    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, default_value = ".")]
+    #[arg(
+        short = 'C',
+        long = "directory",
+        value_name = "DIR",
+        global = true,
+        default_value = "."
+    )]
     pub dir: PathBuf,
     /// Print JSON for programs instead of text for people
     #[arg(long, global = true)]
@@ -99,6 +110,17 @@ pub struct Build {
     /// How packages are compressed [default: zstd on trixie; xz on bookworm, whose lintian does not read zstd]
     #[arg(long, value_enum)]
     pub compression: Option<Compression>,
+    /// The package of rolesmith-agent [default: where rolesmith was installed or built]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ROLESMITH_AGENT_DEB",
+        conflicts_with = "without_agent"
+    )]
+    pub agent: Option<PathBuf>,
+    /// Leave out rolesmith-agent: nodes can read the packages but not install them
+    #[arg(long)]
+    pub without_agent: bool,
 }
 
 /// A compression that dpkg of both suites reads.
@@ -121,12 +143,6 @@ pub struct Publish {
     /// The repository's directory [default: dist/repo]
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// The package of rolesmith-agent [default: where rolesmith was installed or built]
-    #[arg(long, value_name = "FILE", env = "ROLESMITH_AGENT_DEB", conflicts_with = "without_agent")]
-    pub agent: Option<PathBuf>,
-    /// Publish without rolesmith-agent: nodes can read the packages but not install them
-    #[arg(long)]
-    pub without_agent: bool,
     /// Publish the content of an earlier generation again
     #[arg(long, value_name = "ID")]
     pub rollback: Option<u64>,

@@ -29,14 +29,22 @@ impl Steps {
             return;
         }
         let Some(bars) = &self.bars else {
-            let prefix = if name.is_empty() { String::new() } else { format!("{name}: ") };
+            let prefix = if name.is_empty() {
+                String::new()
+            } else {
+                format!("{name}: ")
+            };
             anstream::eprintln!("{prefix}{text}");
             return;
         };
-        let Ok(mut by_name) = self.by_name.lock() else { return };
+        let Ok(mut by_name) = self.by_name.lock() else {
+            return;
+        };
         let bar = by_name.entry(name.to_owned()).or_insert_with(|| {
             let bar = bars.add(ProgressBar::new_spinner());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:16} {msg} {elapsed:.dim}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix:16} {msg} {elapsed:.dim}")
+            {
                 bar.set_style(style);
             }
             bar.set_prefix(name.to_owned());
@@ -48,7 +56,9 @@ impl Steps {
 
     /// Removes the bars.
     pub fn finish(&self) {
-        let Ok(by_name) = self.by_name.lock() else { return };
+        let Ok(by_name) = self.by_name.lock() else {
+            return;
+        };
         for bar in by_name.values() {
             bar.finish_and_clear();
         }

@@ -42,7 +42,7 @@ pub struct Inspected {
 pub fn inspect(app: &App) -> Outcome<Inspected> {
     let sources = load::fleet(&app.dir).map_err(|e| {
         let help = e.help();
-        Failure::new(e, help)
+        Failure::because(&e, help)
     })?;
     let mut findings = Findings::new();
     let roles = Roles::load(&sources, &mut findings);
@@ -95,8 +95,8 @@ pub struct Keys {
 /// Opens the secrets and makes what a new node or role needs: identities, and values that are made at random.
 pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
     let secrets = Secrets::open(&app.dir.join(SECRETS_DIR)).map_err(|e| {
-        Failure::new(
-            e,
+        Failure::because(
+            &e,
             "`rolesmith init` makes secrets/ for a new fleet; for an existing one bring it from where its operator keeps it",
         )
     })?;
@@ -108,7 +108,11 @@ pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
     };
     let mut certificates = BTreeMap::new();
     for node in &plan.nodes {
-        let identity = secrets.ensure_node(&node.name, &format!("{}.{}", node.name, fleet.domain), app.now)?;
+        let identity = secrets.ensure_node(
+            &node.name,
+            &format!("{}.{}", node.name, fleet.domain),
+            app.now,
+        )?;
         certificates.insert(
             node.name.to_string(),
             NodeCertificate {
@@ -141,10 +145,12 @@ pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
 
 /// The seed of a node.
 pub fn seed(plan: &Plan, keys: &Keys, node: &NodePlan, origin: Origin) -> Outcome<Seed> {
-    let identity = keys
-        .secrets
-        .node(&node.name)?
-        .ok_or_else(|| Failure::new(format!("node {} has no identity", node.name), "run `rolesmith build`"))?;
+    let identity = keys.secrets.node(&node.name)?.ok_or_else(|| {
+        Failure::new(
+            format!("node {} has no identity", node.name),
+            "run `rolesmith build`",
+        )
+    })?;
     let mut values = BTreeMap::new();
     for name in &node.secrets {
         if let Some(value) = keys.secrets.value(name)? {
@@ -156,13 +162,22 @@ pub fn seed(plan: &Plan, keys: &Keys, node: &NodePlan, origin: Origin) -> Outcom
         key_pem: identity.key_pem().to_owned(),
         values,
     };
-    Ok(Seed::new(plan, node, &keys.signer.public_key_armored()?, &secrets, origin))
+    Ok(Seed::new(
+        plan,
+        node,
+        &keys.signer.public_key_armored()?,
+        &secrets,
+        origin,
+    ))
 }
 
 /// The node of that name.
 pub fn node<'p>(plan: &'p Plan, name: &str) -> Outcome<&'p NodePlan> {
     plan.node(name).ok_or_else(|| {
         let names: Vec<&str> = plan.nodes.iter().map(|n| n.name.as_str()).collect();
-        Failure::new(format!("the fleet has no node {name:?}"), format!("its nodes are {}", names.join(", ")))
+        Failure::new(
+            format!("the fleet has no node {name:?}"),
+            format!("its nodes are {}", names.join(", ")),
+        )
     })
 }

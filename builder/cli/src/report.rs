@@ -4,7 +4,10 @@
 
 use std::fmt::Write as _;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Severity as Level};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource,
+    Severity as Level,
+};
 use rolesmith_model::{
     finding::{Finding, Severity},
     source::{Sources, line_column},
@@ -37,20 +40,35 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// An error with all its causes, and a way out.
+    pub fn because(error: &dyn std::error::Error, help: impl Into<String>) -> Self {
+        Self::new(chain(error), help)
+    }
+}
+
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(inner) = source {
-            let text = inner.to_string();
-            // Errors that show their source in their own text would say it twice.
-            if !message.contains(&text) {
-                let _ = write!(message, ": {text}");
-            }
-            source = inner.source();
+        Self::Message {
+            message: chain(&error),
+            help: None,
         }
-        Self::Message { message, help: None }
     }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let text = inner.to_string();
+        // Errors that show their source in their own text would say it twice.
+        if !message.contains(&text) {
+            let _ = write!(message, ": {text}");
+        }
+        source = inner.source();
+    }
+    message
 }
 
 /// The result of a command.
@@ -121,8 +139,13 @@ fn graphical(sources: &Sources, finding: &Finding, color: bool) -> String {
         .with_severity(level)
         .with_help(finding.help.clone())
         .with_label(label);
-    let report = miette::Report::new(diagnostic).with_source_code(NamedSource::new(&source.path, text));
-    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let report =
+        miette::Report::new(diagnostic).with_source_code(NamedSource::new(&source.path, text));
+    let theme = if color {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    };
     let mut out = String::new();
     match GraphicalReportHandler::new_themed(theme).render_report(&mut out, report.as_ref()) {
         Ok(()) => out,
@@ -133,11 +156,16 @@ fn graphical(sources: &Sources, finding: &Finding, color: bool) -> String {
 /// "2 errors and 1 warning".
 pub fn count(findings: &[Finding]) -> String {
     let number = |severity: Severity| findings.iter().filter(|f| f.severity == severity).count();
-    let plural = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    let plural =
+        |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
     format!(
         "{}, {} and {}",
         plural(number(Severity::Error), "error", "errors"),
         plural(number(Severity::Warning), "warning", "warnings"),
-        plural(number(Severity::Advice), "piece of advice", "pieces of advice"),
+        plural(
+            number(Severity::Advice),
+            "piece of advice",
+            "pieces of advice"
+        ),
     )
 }

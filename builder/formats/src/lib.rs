@@ -12,5 +12,6 @@ pub mod cloud_config;
 pub mod date;
 pub mod facts;
 pub mod firewall;
+pub mod iso9660;
 pub mod keyring;
 pub mod seed;

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use rolesmith_formats::{
     assemble::{AssembleError, assemble},
     compress::Compression,
-    deb::SignedDeb,
+    deb::{Deb, ReadError, SignedDeb},
     facts::{self, NodeCertificate},
     keyring::{self, PublicKeyForms},
     openpgp::{OpenPgpError, PublicKey, Signer},
@@ -64,6 +64,14 @@ pub enum BuildError {
         package: String,
         /// Why.
         source: OpenPgpError,
+    },
+    /// A package of another program cannot be taken over.
+    #[error("{} cannot be signed: {source}", path.display())]
+    Adopt {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: ReadError,
     },
     /// The key has no usable public half.
     #[error("the signing key: {0}")]
@@ -162,6 +170,8 @@ pub struct BuildRequest<'a> {
     pub now: u64,
     /// How data is compressed.
     pub compression: Compression,
+    /// Packages that another program built, which the fleet's key shall sign: the agent's.
+    pub adopted: &'a [PathBuf],
 }
 
 /// A package after the build.
@@ -197,7 +207,10 @@ pub fn read_lock(dir: &Path) -> Result<Lock, BuildError> {
     };
     let lock: Lock = toml::from_str(&text).map_err(|e| BuildError::Lock(e.to_string()))?;
     if lock.format != rolesmith_model::lock::LOCK_FORMAT {
-        return Err(BuildError::Lock(format!("format {} is not known to this rolesmith", lock.format)));
+        return Err(BuildError::Lock(format!(
+            "format {} is not known to this rolesmith",
+            lock.format
+        )));
     }
     Ok(lock)
 }
@@ -219,13 +232,28 @@ pub fn public_forms(armored: &str) -> Result<PublicKeyForms, OpenPgpError> {
 ///
 /// # Errors
 /// The signing key has no public half.
-pub fn versions(request: &BuildRequest<'_>, lock: &mut Lock) -> Result<Vec<(Package, Locked)>, BuildError> {
+pub fn versions(
+    request: &BuildRequest<'_>,
+    lock: &mut Lock,
+) -> Result<Vec<(Package, Locked)>, BuildError> {
     let plan = request.plan;
     // Another key or compression makes another file, and a repository never gives two files one name.
-    let made_by = format!("{} {}", request.signer.fingerprint(), request.compression.suffix());
+    let made_by = format!(
+        "{} {}",
+        request.signer.fingerprint(),
+        request.compression.suffix()
+    );
     // A signature cannot be older than its key.
     let now = request.now.max(request.signer.created());
-    let mut keys = vec![public_forms(&request.signer.public_key_armored().map_err(BuildError::Key)?).map_err(BuildError::Key)?];
+    let mut keys = vec![
+        public_forms(
+            &request
+                .signer
+                .public_key_armored()
+                .map_err(BuildError::Key)?,
+        )
+        .map_err(BuildError::Key)?,
+    ];
     for armored in request.also_trusted {
         keys.push(public_forms(armored).map_err(BuildError::Key)?);
     }
@@ -243,9 +271,20 @@ pub fn versions(request: &BuildRequest<'_>, lock: &mut Lock) -> Result<Vec<(Pack
             (package, locked)
         })
         .collect();
-    let numbers = all.iter().map(|(p, l)| (p.name.to_string(), l.version.to_string())).collect();
+    let numbers = all
+        .iter()
+        .map(|(p, l)| (p.name.to_string(), l.version.to_string()))
+        .collect();
     // The facts hold their own version, so their hash is taken with a zero in its place.
-    let make = |version| facts::package(plan, request.ca_pem, request.certificates, &numbers, version);
+    let make = |version| {
+        facts::package(
+            plan,
+            request.ca_pem,
+            request.certificates,
+            &numbers,
+            version,
+        )
+    };
     let locked = lock.assign(&make(0), &made_by, now);
     all.push((make(locked.version), locked));
     all.sort_by(|a, b| a.0.name.cmp(&b.0.name));
@@ -262,13 +301,18 @@ pub fn build(request: &BuildRequest<'_>) -> Result<Outcome, BuildError> {
     let packages = versions(request, &mut lock)?;
     let dir = request.dir.join(PACKAGES_DIR);
     let earlier = read_manifest(request.dir).filter(|m| m.key == request.signer.fingerprint());
-    let made: Vec<(Built, Option<SignedDeb>)> = packages
+    let mut made: Vec<(Built, Option<SignedDeb>)> = packages
         .par_iter()
-        .map(|(package, locked)| match reusable(earlier.as_ref(), package, locked, &dir) {
-            Some(built) => Ok((built, None)),
-            None => make(request, package, locked, &dir).map(|(built, deb)| (built, Some(deb))),
-        })
+        .map(
+            |(package, locked)| match reusable(earlier.as_ref(), package, locked, &dir) {
+                Some(built) => Ok((built, None)),
+                None => make(request, package, locked, &dir).map(|(built, deb)| (built, Some(deb))),
+            },
+        )
         .collect::<Result<_, BuildError>>()?;
+    for path in request.adopted {
+        made.push(adopt(request, path, earlier.as_ref(), &dir)?);
+    }
     if lock != old_lock {
         let path = request.dir.join(LOCK_FILE);
         let text = toml::to_string(&lock).map_err(|e| BuildError::Lock(e.to_string()))?;
@@ -302,11 +346,21 @@ pub fn build(request: &BuildRequest<'_>) -> Result<Outcome, BuildError> {
 /// The manifest of the last build, where it can be understood; without it everything is built again, to the same bytes.
 fn read_manifest(dir: &Path) -> Option<Manifest> {
     let bytes = std::fs::read(dir.join(MANIFEST_FILE)).ok()?;
-    serde_json::from_slice(&bytes).ok().filter(|m: &Manifest| m.format == MANIFEST_FORMAT)
+    serde_json::from_slice(&bytes)
+        .ok()
+        .filter(|m: &Manifest| m.format == MANIFEST_FORMAT)
 }
 
-fn reusable(earlier: Option<&Manifest>, package: &Package, locked: &Locked, dir: &Path) -> Option<Built> {
-    let entry = earlier?.packages.iter().find(|p| p.name == package.name.as_str())?;
+fn reusable(
+    earlier: Option<&Manifest>,
+    package: &Package,
+    locked: &Locked,
+    dir: &Path,
+) -> Option<Built> {
+    let entry = earlier?
+        .packages
+        .iter()
+        .find(|p| p.name == package.name.as_str())?;
     if entry.inputs != locked.inputs || entry.version != locked.version.to_string() {
         return None;
     }
@@ -327,14 +381,19 @@ fn make(
 ) -> Result<(Built, SignedDeb), BuildError> {
     let name = package.name.to_string();
     scan(request.scan, package)?;
-    let deb = assemble(&request.plan.fleet, package, locked, request.compression).map_err(|source| BuildError::Assemble {
-        package: name.clone(),
-        source,
-    })?;
-    let deb = deb.sign(request.signer).map_err(|source| BuildError::Sign {
-        package: name.clone(),
-        source,
-    })?;
+    let deb =
+        assemble(&request.plan.fleet, package, locked, request.compression).map_err(|source| {
+            BuildError::Assemble {
+                package: name.clone(),
+                source,
+            }
+        })?;
+    let deb = deb
+        .sign(request.signer)
+        .map_err(|source| BuildError::Sign {
+            package: name.clone(),
+            source,
+        })?;
     let built = Built {
         manifest: ManifestPackage {
             name,
@@ -349,6 +408,74 @@ fn make(
         fresh: true,
     };
     Ok((built, deb))
+}
+
+/// Signs a package that another program built. Its version is its own; its inputs are its bytes.
+fn adopt(
+    request: &BuildRequest<'_>,
+    from: &Path,
+    earlier: Option<&Manifest>,
+    dir: &Path,
+) -> Result<(Built, Option<SignedDeb>), BuildError> {
+    let bytes = std::fs::read(from).map_err(io_error(from))?;
+    let inputs = hex(&Sha256::digest(&bytes));
+    if let Some(entry) = earlier.and_then(|m| m.packages.iter().find(|p| p.inputs == inputs)) {
+        let path = dir.join(&entry.file);
+        let unchanged =
+            std::fs::read(&path).is_ok_and(|b| hex(&Sha256::digest(&b)) == entry.sha256);
+        if unchanged {
+            return Ok((
+                Built {
+                    manifest: entry.clone(),
+                    path,
+                    fresh: false,
+                },
+                None,
+            ));
+        }
+    }
+    request.scan.check(&bytes, &from.display().to_string())?;
+    let deb = Deb::from_bytes(bytes).map_err(|e| BuildError::Adopt {
+        path: from.to_owned(),
+        source: e,
+    })?;
+    let field = |name| deb.control().get(name).unwrap_or_default().to_owned();
+    let (name, version) = (field("Package"), field("Version"));
+    let files = deb
+        .paths()
+        .iter()
+        .map(|path| ManifestFile {
+            path: format!("/{path}"),
+            mode: String::new(),
+            sha256: None,
+            target: None,
+            conffile: false,
+            origin: from
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+        })
+        .collect();
+    let deb = deb
+        .sign(request.signer)
+        .map_err(|source| BuildError::Sign {
+            package: name.clone(),
+            source,
+        })?;
+    let built = Built {
+        manifest: ManifestPackage {
+            name,
+            version,
+            file: deb.file_name().to_owned(),
+            size: deb.size(),
+            sha256: hex(&Sha256::digest(deb.bytes())),
+            inputs,
+            files,
+        },
+        path: dir.join(deb.file_name()),
+        fresh: true,
+    };
+    Ok((built, Some(deb)))
 }
 
 fn manifest_file(file: &rolesmith_model::plan::PackagedFile) -> ManifestFile {
@@ -387,11 +514,23 @@ fn scan(scan: &SecretScan, package: &Package) -> Result<(), Leak> {
         ("postrm", &scripts.purge),
     ] {
         let what = format!("the {name} of the package {}", package.name);
-        fragments.iter().try_for_each(|text| scan.check(text.as_bytes(), &what))?;
+        fragments
+            .iter()
+            .try_for_each(|text| scan.check(text.as_bytes(), &what))?;
     }
-    let relations: Vec<&str> = package.relations.values().flatten().map(String::as_str).collect();
-    let fields = [&package.summary, &package.description, &relations.join(" ")].map(String::as_str).join(" ");
-    scan.check(fields.as_bytes(), &format!("the control file of the package {}", package.name))
+    let relations: Vec<&str> = package
+        .relations
+        .values()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let fields = [&package.summary, &package.description, &relations.join(" ")]
+        .map(String::as_str)
+        .join(" ");
+    scan.check(
+        fields.as_bytes(),
+        &format!("the control file of the package {}", package.name),
+    )
 }
 
 /// Removes packages of earlier builds from dist/packages; published ones live on in the repository's pool.
@@ -400,7 +539,9 @@ fn sweep(dir: &Path, manifest: &Manifest) -> Result<(), BuildError> {
     for entry in std::fs::read_dir(dir).map_err(io_error(dir))? {
         let entry = entry.map_err(io_error(dir))?;
         let name = entry.file_name();
-        let stale = name.to_str().is_some_and(|n| n.ends_with(".deb") && !current.contains(n));
+        let stale = name
+            .to_str()
+            .is_some_and(|n| n.ends_with(".deb") && !current.contains(n));
         if stale || atomic::is_temp(&name) {
             let path = entry.path();
             std::fs::remove_file(&path).map_err(io_error(&path))?;
@@ -419,10 +560,12 @@ pub fn read_packages(outcome: &Outcome) -> Result<Vec<Arc<SignedDeb>>, BuildErro
         .par_iter()
         .map(|built| {
             let bytes = std::fs::read(&built.path).map_err(io_error(&built.path))?;
-            SignedDeb::from_bytes(bytes).map(Arc::new).map_err(|e| BuildError::Io {
-                path: built.path.clone(),
-                source: io::Error::new(io::ErrorKind::InvalidData, e),
-            })
+            SignedDeb::from_bytes(bytes)
+                .map(Arc::new)
+                .map_err(|e| BuildError::Io {
+                    path: built.path.clone(),
+                    source: io::Error::new(io::ErrorKind::InvalidData, e),
+                })
         })
         .collect()
 }

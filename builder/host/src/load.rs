@@ -72,13 +72,19 @@ impl LoadError {
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
-            Self::NoFleet { .. } => "go to a fleet's directory, name it with -C DIR, or make one with `rolesmith init DIR`",
-            Self::NoRole { .. } => "write one (docs/roles.md says how), or move the directory out of roles/",
+            Self::NoFleet { .. } => {
+                "go to a fleet's directory, name it with -C DIR, or make one with `rolesmith init DIR`"
+            }
+            Self::NoRole { .. } => {
+                "write one (docs/roles.md says how), or move the directory out of roles/"
+            }
             Self::Special { .. } => "remove it; a role holds plain files",
             Self::Link { .. } => {
                 "copy the file here: a link could lead out of the role's directory and would differ between machines"
             }
-            Self::TooLarge { .. } => "make a Debian package of it and name that under [dependencies]",
+            Self::TooLarge { .. } => {
+                "make a Debian package of it and name that under [dependencies]"
+            }
             Self::Name { .. } => "rename it",
             Self::Io { .. } => "see whether it exists and may be read",
         }
@@ -104,7 +110,11 @@ pub fn fleet(dir: &Path) -> Result<Sources, LoadError> {
     let path = dir.join("fleet.toml");
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LoadError::NoFleet { dir: dir.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(LoadError::NoFleet {
+                dir: dir.to_owned(),
+            });
+        }
         Err(error) => return Err(io_error(&path)(error)),
     };
     sources.fleet = Some(sources.add("fleet.toml", bytes));
@@ -113,11 +123,19 @@ pub fn fleet(dir: &Path) -> Result<Sources, LoadError> {
 }
 
 fn builtin_role(sources: &mut Sources, dir: &'static Dir<'static>) {
-    fn collect(sources: &mut Sources, root: &Path, dir: &'static Dir<'static>, files: &mut BTreeMap<String, SourceId>) {
+    fn collect(
+        sources: &mut Sources,
+        root: &Path,
+        dir: &'static Dir<'static>,
+        files: &mut BTreeMap<String, SourceId>,
+    ) {
         for file in dir.files() {
             let relative = file.path().strip_prefix(root).unwrap_or(file.path());
             let name = relative.to_string_lossy().into_owned();
-            let id = sources.add(format!("builtin:{}", file.path().display()), file.contents());
+            let id = sources.add(
+                format!("builtin:{}", file.path().display()),
+                file.contents(),
+            );
             files.insert(name, id);
         }
         for sub in dir.dirs() {
@@ -147,7 +165,9 @@ fn own_roles(sources: &mut Sources, dir: &Path) -> Result<(), LoadError> {
     for entry in entries {
         let path = entry.map_err(io_error(&roles))?.path();
         // Editors and version control leave hidden files beside the roles.
-        let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+        let hidden = path
+            .file_name()
+            .is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
         if path.is_dir() && !hidden {
             dirs.push(path);
         }
@@ -172,28 +192,48 @@ fn own_role(sources: &mut Sources, fleet: &Path, dir: &Path) -> Result<(), LoadE
             continue;
         }
         if kind.is_symlink() {
-            return Err(LoadError::Link { path: path.to_owned() });
+            return Err(LoadError::Link {
+                path: path.to_owned(),
+            });
         }
         if !kind.is_file() {
-            return Err(LoadError::Special { path: path.to_owned() });
+            return Err(LoadError::Special {
+                path: path.to_owned(),
+            });
         }
-        let size = entry.metadata().map_err(|e| io_error(path)(e.into()))?.len();
+        let size = entry
+            .metadata()
+            .map_err(|e| io_error(path)(e.into()))?
+            .len();
         if size > FILE_LIMIT {
             return Err(LoadError::TooLarge {
                 path: path.to_owned(),
                 size,
             });
         }
-        let name = |p: &Path| p.to_str().map(str::to_owned).ok_or_else(|| LoadError::Name { path: path.to_owned() });
+        let name = |p: &Path| {
+            p.to_str()
+                .map(str::to_owned)
+                .ok_or_else(|| LoadError::Name {
+                    path: path.to_owned(),
+                })
+        };
         let relative = name(path.strip_prefix(dir).unwrap_or(path))?;
         let shown = name(path.strip_prefix(fleet).unwrap_or(path))?;
         let bytes = std::fs::read(path).map_err(io_error(path))?;
         files.insert(relative, sources.add(shown, bytes));
     }
     let Some(manifest) = files.remove("role.toml") else {
-        return Err(LoadError::NoRole { dir: dir.to_owned() });
+        return Err(LoadError::NoRole {
+            dir: dir.to_owned(),
+        });
     };
-    let name = dir.file_name().and_then(|n| n.to_str()).ok_or_else(|| LoadError::Name { path: dir.to_owned() })?;
+    let name = dir
+        .file_name()
+        .and_then(|n| n.to_str())
+        .ok_or_else(|| LoadError::Name {
+            path: dir.to_owned(),
+        })?;
     sources.roles.push(RoleDir {
         name: name.to_owned(),
         builtin: false,

@@ -1,6 +1,9 @@
 //! rolesmith build
 
-use std::time::Instant;
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use rolesmith_formats::compress::Compression;
 use rolesmith_host::build::{self, BuildRequest};
@@ -66,8 +69,65 @@ pub fn tell(app: &App, outcome: &build::Outcome) {
     }
 }
 
+/// Finds the package of the agent.
+fn agent_package(given: Option<&Path>) -> Outcome<PathBuf> {
+    if let Some(path) = given {
+        return if path.is_file() {
+            Ok(path.to_owned())
+        } else {
+            Err(Failure::new(
+                format!("{} does not exist", path.display()),
+                "name the rolesmith-agent package with --agent FILE",
+            ))
+        };
+    }
+    let mut places = vec![PathBuf::from("/usr/share/rolesmith")];
+    // Built from source: target/debug/rolesmith or target/release/rolesmith beside target/debian.
+    if let Some(target) = std::env::current_exe()
+        .ok()
+        .as_deref()
+        .and_then(Path::parent)
+        .and_then(Path::parent)
+    {
+        places.insert(0, target.join("debian"));
+    }
+    let newest = places.iter().find_map(|dir| newest_agent(dir));
+    newest.ok_or_else(|| {
+        Failure::new(
+            "the package of rolesmith-agent was not found; every node needs it",
+            "make it with `make agent-deb`, name it with --agent FILE, or leave it out: --without-agent",
+        )
+    })
+}
+
+fn newest_agent(dir: &Path) -> Option<PathBuf> {
+    let mut found: Vec<(std::time::SystemTime, PathBuf)> = std::fs::read_dir(dir)
+        .ok()?
+        .filter_map(Result::ok)
+        .filter(|e| {
+            let name = e.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("rolesmith-agent_") && name.ends_with("_amd64.deb")
+        })
+        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
+        .collect();
+    found.sort();
+    found.pop().map(|(_, path)| path)
+}
+
 /// Builds the packages of a plan.
-pub fn packages(app: &App, plan: &Plan, keys: &Keys, args: &args::Build) -> Outcome<build::Outcome> {
+pub fn packages(
+    app: &App,
+    plan: &Plan,
+    keys: &Keys,
+    args: &args::Build,
+) -> Outcome<build::Outcome> {
+    let agent = if args.without_agent {
+        None
+    } else {
+        Some(agent_package(args.agent.as_deref())?)
+    };
+    let adopted: Vec<PathBuf> = agent.into_iter().collect();
     let request = BuildRequest {
         dir: &app.dir,
         plan,
@@ -78,16 +138,17 @@ pub fn packages(app: &App, plan: &Plan, keys: &Keys, args: &args::Build) -> Outc
         scan: &keys.scan,
         now: app.now,
         compression: compression(plan, args),
+        adopted: &adopted,
     };
     build::build(&request).map_err(|error| match &error {
-        build::BuildError::Leak(_) => Failure::new(
-            error,
+        build::BuildError::Leak(_) => Failure::because(
+            &error,
             "secrets reach nodes in their seeds alone: take it out of the file, declare it under [[secrets]] and use it in a template of scope \"node\"",
         ),
-        build::BuildError::Lock(_) => Failure::new(
-            error,
+        build::BuildError::Lock(_) => Failure::because(
+            &error,
             "take the last good rolesmith.lock from version control; without it all versions would begin again at 1",
         ),
-        _ => Failure::new(error, "nothing was written to dist/"),
+        _ => Failure::because(&error, "nothing was written to dist/"),
     })
 }

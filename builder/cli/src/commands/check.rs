@@ -12,8 +12,18 @@ use crate::{
 /// Tells everything that is wrong; fails where an error is among it.
 pub fn run(app: &App, args: &Check) -> Outcome {
     let inspected = project::inspect(app)?;
-    report::show(&inspected.sources, &inspected.findings, app.json, app.terminal, app.color);
-    let limit = if args.strict { Severity::Warning } else { Severity::Error };
+    report::show(
+        &inspected.sources,
+        &inspected.findings,
+        app.json,
+        app.terminal,
+        app.color,
+    );
+    let limit = if args.strict {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
     if inspected.findings.iter().any(|f| f.severity >= limit) {
         app.say(format_args!("{}", report::count(&inspected.findings)));
         return Err(Failure::Findings);

@@ -9,6 +9,11 @@ use crate::{
 
 /// Prints a shell's completion script.
 pub fn run(args: &Completions) -> Outcome {
-    clap_complete::generate(args.shell, &mut Cli::command(), "rolesmith", &mut std::io::stdout());
+    clap_complete::generate(
+        args.shell,
+        &mut Cli::command(),
+        "rolesmith",
+        &mut std::io::stdout(),
+    );
     Ok(())
 }

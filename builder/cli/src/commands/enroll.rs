@@ -8,5 +8,8 @@ use crate::{
 
 /// Brings an existing machine into the fleet.
 pub fn run(_app: &App, _args: &Enroll) -> Outcome {
-    Err(Failure::new("enroll is not there yet", "boot a fresh machine with `rolesmith user-data`"))
+    Err(Failure::new(
+        "enroll is not there yet",
+        "boot a fresh machine with `rolesmith user-data`",
+    ))
 }

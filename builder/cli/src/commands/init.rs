@@ -18,11 +18,16 @@ use crate::{
 
 const EXAMPLE: &str = include_str!("../../templates/example.toml.tera");
 const EMPTY: &str = include_str!("../../templates/fleet.toml.tera");
-const GITIGNORE: &str = "# Secrets stay with the operator; dist/ is made from what stands here.\n/secrets/\n/dist/\n";
+const GITIGNORE: &str =
+    "# Secrets stay with the operator; dist/ is made from what stands here.\n/secrets/\n/dist/\n";
 
 /// Makes a fleet's directory. A file that is there already is never touched.
 pub fn run(app: &App, args: &Init) -> Outcome {
-    let dir = if args.target == Path::new(".") { app.dir.clone() } else { app.dir.join(&args.target) };
+    let dir = if args.target == Path::new(".") {
+        app.dir.clone()
+    } else {
+        app.dir.join(&args.target)
+    };
     if dir.join("fleet.toml").exists() {
         return Err(Failure::new(
             format!("{} holds a fleet already", dir.display()),
@@ -30,17 +35,24 @@ pub fn run(app: &App, args: &Init) -> Outcome {
         ));
     }
     let name = name(args, &dir)?;
-    let suite: Suite = args.suite.parse().map_err(|e: String| Failure::new(e, "write --suite trixie or --suite bookworm"))?;
+    let suite: Suite = args
+        .suite
+        .parse()
+        .map_err(|e: String| Failure::new(e, "write --suite trixie or --suite bookworm"))?;
     let maintainer = maintainer(args)?;
     if let Err(why) = syntax::domain(&args.domain) {
-        return Err(Failure::new(format!("the domain {why}"), "write a name such as --domain example.com"));
+        return Err(Failure::new(
+            format!("the domain {why}"),
+            "write a name such as --domain example.com",
+        ));
     }
     let mut context = tera_context(&name, suite, &maintainer, &args.domain);
     if args.example {
         context.insert("example", &true);
     }
     let text = if args.example { EXAMPLE } else { EMPTY };
-    let fleet = template::render(text, &context).map_err(|e| Failure::new(e.message, "a mistake in rolesmith itself"))?;
+    let fleet = template::render(text, &context)
+        .map_err(|e| Failure::new(e.message, "a mistake in rolesmith itself"))?;
     std::fs::create_dir_all(&dir)?;
     Secrets::init(&dir.join(SECRETS_DIR), &name, &maintainer, app.now)?;
     for (path, bytes) in [
@@ -64,7 +76,12 @@ pub fn run(app: &App, args: &Init) -> Outcome {
     Ok(())
 }
 
-fn tera_context(name: &FleetName, suite: Suite, maintainer: &str, domain: &str) -> template::Context {
+fn tera_context(
+    name: &FleetName,
+    suite: Suite,
+    maintainer: &str,
+    domain: &str,
+) -> template::Context {
     let mut context = template::Context::new();
     context.insert("name", name.as_str());
     context.insert("suite", suite.codename());
@@ -99,7 +116,11 @@ fn maintainer(args: &Init) -> Outcome<String> {
             _ => format!("Operations <ops@{}>", args.domain),
         },
     };
-    syntax::maintainer(&text)
-        .map_err(|why| Failure::new(format!("the maintainer {text:?} {why}"), "write --maintainer \"Operations <ops@example.com>\""))?;
+    syntax::maintainer(&text).map_err(|why| {
+        Failure::new(
+            format!("the maintainer {text:?} {why}"),
+            "write --maintainer \"Operations <ops@example.com>\"",
+        )
+    })?;
     Ok(text)
 }

@@ -5,7 +5,8 @@ use std::{ffi::OsString, net::Ipv4Addr, path::PathBuf, time::Duration};
 use rolesmith_formats::{cloud_config, seed::Seed};
 use rolesmith_host::build::PACKAGES_DIR;
 use rolesmith_lab::{
-    Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, Repository, RunState, TreeSpec, UpOptions,
+    Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, Repository, RunState,
+    TreeSpec, UpOptions,
 };
 use rolesmith_model::{facts::Origin, plan::Plan};
 
@@ -35,7 +36,10 @@ pub fn run(app: &App, args: &args::Lab) -> Outcome {
         LabCommand::Down => down(app),
         LabCommand::Serve { dir, listen } => {
             let listen = listen.parse().map_err(|_| {
-                Failure::new(format!("{listen:?} is not ADDRESS:PORT"), "write it as 10.77.0.1:80")
+                Failure::new(
+                    format!("{listen:?} is not ADDRESS:PORT"),
+                    "write it as 10.77.0.1:80",
+                )
             })?;
             Ok(rolesmith_lab::serve(dir, listen)?)
         }
@@ -50,7 +54,7 @@ fn lab_failure(error: LabError) -> Failure {
         LabError::NoNode(_) => "`rolesmith lab status` lists the nodes",
         _ => "look at `rolesmith lab logs NODE`; `rolesmith lab down` clears everything away",
     };
-    Failure::new(error, help)
+    Failure::because(&error, help)
 }
 
 /// Where the lab of a fleet lives.
@@ -59,7 +63,8 @@ fn state_dir(plan_name: &str) -> PathBuf {
 }
 
 fn lab_root() -> PathBuf {
-    std::env::var_os("ROLESMITH_LAB_DIR").map_or_else(|| PathBuf::from("/var/lib/rolesmith-lab"), PathBuf::from)
+    std::env::var_os("ROLESMITH_LAB_DIR")
+        .map_or_else(|| PathBuf::from("/var/lib/rolesmith-lab"), PathBuf::from)
 }
 
 /// The fleet's name without looking at anything else, so that `lab down` works on a fleet with errors.
@@ -79,7 +84,8 @@ fn fleet_name(app: &App) -> Outcome<String> {
             "go to a fleet's directory or name it with -C DIR",
         )
     })?;
-    let head: Head = toml::from_str(&text).map_err(|e| Failure::new(e.message(), "`rolesmith check` says more"))?;
+    let head: Head = toml::from_str(&text)
+        .map_err(|e| Failure::new(e.message(), "`rolesmith check` says more"))?;
     Ok(head.fleet.name)
 }
 
@@ -90,7 +96,10 @@ fn open(app: &App) -> Outcome<Lab> {
 fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
     // Everything that can be wrong is found before anything is started.
     rolesmith_lab::preflight().map_err(|missing| {
-        Failure::new(missing, "the lab boots real machines and needs root; `make tour` shows the builder without it")
+        Failure::new(
+            missing,
+            "the lab boots real machines and needs root; `make tour` shows the builder without it",
+        )
     })?;
     let plan = project::plan(app)?;
     for name in only {
@@ -105,7 +114,11 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
         ));
     }
     let mut seeds = Vec::new();
-    for node in plan.nodes.iter().filter(|n| only.is_empty() || only.contains(&n.name.to_string())) {
+    for node in plan
+        .nodes
+        .iter()
+        .filter(|n| only.is_empty() || only.contains(&n.name.to_string()))
+    {
         seeds.push(project::seed(&plan, &keys, node, Origin::Seed)?);
     }
     let spec = spec(app, &plan, &seeds)?;
@@ -124,7 +137,10 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
         tell(&report);
     }
     if !report.is_clean() {
-        return Err(Failure::new("a node has something to complain about", "look at `rolesmith lab logs NODE`"));
+        return Err(Failure::new(
+            "a node has something to complain about",
+            "look at `rolesmith lab logs NODE`",
+        ));
     }
     app.say("Every node runs. Try: rolesmith lab status; rolesmith lab exec NODE -- rolesmith-agent status");
     Ok(())
@@ -141,12 +157,18 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
     let authority = rest.split('/').next().unwrap_or(rest);
     if rest.len() != authority.len() {
         return Err(Failure::new(
-            format!("the lab serves the repository at the root of {authority}, and its URL has a path"),
+            format!(
+                "the lab serves the repository at the root of {authority}, and its URL has a path"
+            ),
             "for the lab use a fleet whose [repository] url has no path",
         ));
     }
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().map_err(|_| Failure::new("the repository's port is no number", "mend its URL"))?),
+        Some((host, port)) => (
+            host,
+            port.parse()
+                .map_err(|_| Failure::new("the repository's port is no number", "mend its URL"))?,
+        ),
         None => (authority, 80),
     };
     let mut nodes = Vec::new();
@@ -161,13 +183,19 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
         nodes.push(NodeSpec {
             name: seed.node.clone(),
             address,
-            roles: plan.node(&seed.node).map(|n| n.roles.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            roles: plan
+                .node(&seed.node)
+                .map(|n| n.roles.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
             user_data: user_data::render(seed)?,
             meta_data: cloud_config::meta_data(seed),
             memory_limit: None,
         });
     }
-    let parse = |text: &str| text.parse().map_err(|e: String| Failure::new(e, "mend [network] private"));
+    let parse = |text: &str| {
+        text.parse()
+            .map_err(|e: String| Failure::new(e, "mend [network] private"))
+    };
     let repo = std::path::absolute(app.dir.join(publish::REPO_DIR))?;
     let program = std::env::current_exe()?;
     Ok(LabSpec {
@@ -201,7 +229,11 @@ fn tell(report: &LabReport) {
         anstream::println!("{:<28} {:>6.1} s", phase.name, phase.seconds);
     }
     for node in &report.nodes {
-        let state = if node.is_clean() { "running" } else { "with complaints" };
+        let state = if node.is_clean() {
+            "running"
+        } else {
+            "with complaints"
+        };
         anstream::println!("{:<16} {state}{}", node.name, seconds(node));
         for complaint in node.complaints() {
             anstream::println!("    {complaint}");
@@ -217,7 +249,11 @@ fn seconds(node: &NodeReport) -> String {
         .filter(|p| shown.contains(&p.name.as_str()))
         .map(|p| format!("{} {:.1} s", p.name, p.seconds))
         .collect();
-    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", parts.join(", "))
+    }
 }
 
 fn status(app: &App) -> Outcome {
@@ -227,15 +263,29 @@ fn status(app: &App) -> Outcome {
         anstream::println!("{}", serde_json::to_string_pretty(&status)?);
         return Ok(());
     }
-    anstream::println!("{:<16} {:<9} {:<15} {:<15} {:>8}  {:<22} ROLES", "NODE", "STATE", "PRIVATE", "PUBLIC", "MEMORY", "AGENT");
+    anstream::println!(
+        "{:<16} {:<9} {:<15} {:<15} {:>8}  {:<22} ROLES",
+        "NODE",
+        "STATE",
+        "PRIVATE",
+        "PUBLIC",
+        "MEMORY",
+        "AGENT"
+    );
     for node in &status.nodes {
         let state = match node.state {
             RunState::Starting => "starting",
             RunState::Running => "running",
             RunState::Stopped => "stopped",
         };
-        let memory = node.memory.map_or_else(|| "-".to_owned(), |b| format!("{} MiB", b / 1024 / 1024));
-        let agent = if node.state == RunState::Running { agent(&lab, &node.name) } else { "-".to_owned() };
+        let memory = node
+            .memory
+            .map_or_else(|| "-".to_owned(), |b| format!("{} MiB", b / 1024 / 1024));
+        let agent = if node.state == RunState::Running {
+            agent(&lab, &node.name)
+        } else {
+            "-".to_owned()
+        };
         anstream::println!(
             "{:<16} {state:<9} {:<15} {:<15} {memory:>8}  {agent:<22} {}",
             node.name,
@@ -245,7 +295,10 @@ fn status(app: &App) -> Outcome {
         );
     }
     if let Some(repository) = &status.repository {
-        anstream::println!("repository on {repository}, network namespace {}", status.namespace.display());
+        anstream::println!(
+            "repository on {repository}, network namespace {}",
+            status.namespace.display()
+        );
     }
     Ok(())
 }
@@ -258,7 +311,11 @@ fn agent(lab: &Lab, node: &str) -> String {
     let Ok(value) = serde_json::from_str::<serde_json::Value>(&output.stdout) else {
         return "not installed".into();
     };
-    let state = value.get("state").and_then(|s| s.as_str()).unwrap_or("unknown").to_owned();
+    let state = value
+        .get("state")
+        .and_then(|s| s.as_str())
+        .unwrap_or("unknown")
+        .to_owned();
     match value.get("healthy").and_then(serde_json::Value::as_bool) {
         Some(true) => format!("{state}, healthy"),
         Some(false) => format!("{state}, not healthy"),
@@ -295,7 +352,9 @@ fn down(app: &App) -> Outcome {
     let was = rolesmith_lab::down(&state_dir(&name), &steps);
     steps.finish();
     if was.map_err(lab_failure)? {
-        app.say(format_args!("The lab of {name} is gone; {PACKAGES_DIR} and the repository are as they were."));
+        app.say(format_args!(
+            "The lab of {name} is gone; {PACKAGES_DIR} and the repository are as they were."
+        ));
     } else {
         app.say(format_args!("There is no lab of {name}."));
     }

@@ -38,8 +38,8 @@ pub fn run(app: &App, args: &Mirror) -> Outcome {
     let sources = match &args.sources {
         Some(path) => given_sources(path)?,
         None => Sources::of_host(Path::new("/etc/apt")).map_err(|e| {
-            Failure::new(
-                e,
+            Failure::because(
+                &e,
                 "this machine's apt has no Debian sources to learn the mirror from; name a file with them: --sources FILE",
             )
         })?,
@@ -84,7 +84,10 @@ pub fn run(app: &App, args: &Mirror) -> Outcome {
 }
 
 fn failure(error: mirror::MirrorError) -> Failure {
-    Failure::new(error, "what was pinned before is still pinned; see whether this machine's apt can reach Debian's mirror")
+    Failure::because(
+        &error,
+        "what was pinned before is still pinned; see whether this machine's apt can reach Debian's mirror",
+    )
 }
 
 fn cache(app: &App) -> PathBuf {
@@ -92,7 +95,11 @@ fn cache(app: &App) -> PathBuf {
 }
 
 fn resolve(app: &App, plan: &Plan, sources: &Sources) -> Outcome<Closure> {
-    let mut packages: BTreeSet<String> = plan.roles.iter().flat_map(|r| r.debian.iter().cloned()).collect();
+    let mut packages: BTreeSet<String> = plan
+        .roles
+        .iter()
+        .flat_map(|r| r.debian.iter().cloned())
+        .collect();
     packages.extend(ALWAYS.map(str::to_owned));
     mirror::resolve(&MirrorRequest {
         suite: plan.fleet.suite.codename().into(),
@@ -106,7 +113,8 @@ fn resolve(app: &App, plan: &Plan, sources: &Sources) -> Outcome<Closure> {
 }
 
 fn given_sources(path: &Path) -> Outcome<Sources> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::new(format!("{}: {e}", path.display()), "name a readable file"))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::new(format!("{}: {e}", path.display()), "name a readable file"))?;
     let deb822 = path.extension().is_some_and(|e| e == "sources");
     let parsed = mirror::parse_sources(&text, deb822);
     let uri = |security: bool| {
@@ -118,7 +126,10 @@ fn given_sources(path: &Path) -> Outcome<Sources> {
     match (uri(false), uri(true)) {
         (Some(archive), Some(security)) => Ok(Sources::given(archive, security)),
         _ => Err(Failure::new(
-            format!("{} does not name Debian's archive and its security archive", path.display()),
+            format!(
+                "{} does not name Debian's archive and its security archive",
+                path.display()
+            ),
             "write both in the syntax of sources.list(5)",
         )),
     }
@@ -139,7 +150,10 @@ pub fn components(app: &App, plan: &Plan) -> Outcome<Vec<Component>> {
     let closure = read_lock(&app.dir.join(MIRROR_LOCK))?;
     if closure.suite != plan.fleet.suite.codename() {
         return Err(Failure::new(
-            format!("{MIRROR_LOCK} is for Debian {}, the fleet runs {}", closure.suite, plan.fleet.suite),
+            format!(
+                "{MIRROR_LOCK} is for Debian {}, the fleet runs {}",
+                closure.suite, plan.fleet.suite
+            ),
             "run `rolesmith mirror` again",
         ));
     }
@@ -159,9 +173,17 @@ pub fn components(app: &App, plan: &Plan) -> Outcome<Vec<Component>> {
         .collect();
     if !missing.is_empty() {
         return Err(Failure::new(
-            format!("the mirror lacks {}, which a role needs now", missing.join(", ")),
+            format!(
+                "the mirror lacks {}, which a role needs now",
+                missing.join(", ")
+            ),
             "run `rolesmith mirror` again",
         ));
     }
-    mirror::components(&closure, &cache(app)).map_err(|e| Failure::new(e, "run `rolesmith mirror --locked` to fetch what mirror.lock names"))
+    mirror::components(&closure, &cache(app)).map_err(|e| {
+        Failure::because(
+            &e,
+            "run `rolesmith mirror --locked` to fetch what mirror.lock names",
+        )
+    })
 }

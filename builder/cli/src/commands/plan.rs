@@ -6,7 +6,11 @@ use rolesmith_model::{
 };
 use serde_json::json;
 
-use crate::{app::App, args, project, report::{Failure, Outcome}};
+use crate::{
+    app::App,
+    args, project,
+    report::{Failure, Outcome},
+};
 
 /// Shows the plan: nodes and packages, or one of them with every file.
 pub fn run(app: &App, args: &args::Plan) -> Outcome {
@@ -42,15 +46,28 @@ fn overview(plan: &Plan) {
         anstream::println!("  {name}");
     }
     for package in &plan.packages {
-        let depends = package.relations.get("Depends").map(|d| d.join(", ")).unwrap_or_default();
-        anstream::println!("  {:<32} {:>3} files  needs {depends}", package.name.as_str(), package.files.len());
+        let depends = package
+            .relations
+            .get("Depends")
+            .map(|d| d.join(", "))
+            .unwrap_or_default();
+        anstream::println!(
+            "  {:<32} {:>3} files  needs {depends}",
+            package.name.as_str(),
+            package.files.len()
+        );
     }
     anstream::println!("\nnodes");
     for node in &plan.nodes {
         let address = fleet.nodes.get(&node.name).and_then(|n| n.address);
         let address = address.map_or_else(|| "unknown".to_owned(), |a| a.to_string());
         let roles: Vec<&str> = node.roles.iter().map(|r| r.as_str()).collect();
-        anstream::println!("  {:<16} {:<15} {}", node.name.as_str(), address, roles.join(", "));
+        anstream::println!(
+            "  {:<16} {:<15} {}",
+            node.name.as_str(),
+            address,
+            roles.join(", ")
+        );
     }
 }
 
@@ -73,17 +90,34 @@ fn show_package(package: &Package) {
             Content::Symlink(target) => format!("-> {target}"),
         };
         let conffile = if file.conffile { "  conffile" } else { "" };
-        anstream::println!("  {:04o}  {}  {what}  from {}{conffile}", file.mode, file.path, origin(&file.origin));
+        anstream::println!(
+            "  {:04o}  {}  {what}  from {}{conffile}",
+            file.mode,
+            file.path,
+            origin(&file.origin)
+        );
     }
 }
 
 fn show_node(node: &NodePlan) {
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
     anstream::println!("node {}", node.name);
-    anstream::println!("roles: {}", list(&mut node.roles.iter().map(ToString::to_string)));
-    anstream::println!("packages: {}", list(&mut node.packages.iter().map(ToString::to_string)));
-    anstream::println!("secrets: {}", list(&mut node.secrets.iter().map(ToString::to_string)));
-    anstream::println!("masked on a fresh machine: {}", node.masked_units.join(", "));
+    anstream::println!(
+        "roles: {}",
+        list(&mut node.roles.iter().map(ToString::to_string))
+    );
+    anstream::println!(
+        "packages: {}",
+        list(&mut node.packages.iter().map(ToString::to_string))
+    );
+    anstream::println!(
+        "secrets: {}",
+        list(&mut node.secrets.iter().map(ToString::to_string))
+    );
+    anstream::println!(
+        "masked on a fresh machine: {}",
+        node.masked_units.join(", ")
+    );
     anstream::println!("files below /var/lib/rolesmith/conf:");
     for file in &node.files {
         anstream::println!(
@@ -107,7 +141,11 @@ fn show_node(node: &NodePlan) {
             OpenTo::LoadBalancer => "the load balancer",
             OpenTo::Fleet => "members",
         };
-        anstream::println!("  {:>5}/{protocol}  {:<24} from {from}", opening.port, opening.name);
+        anstream::println!(
+            "  {:>5}/{protocol}  {:<24} from {from}",
+            opening.port,
+            opening.name
+        );
     }
     anstream::println!("health checks:");
     for (role, checks) in &node.health {

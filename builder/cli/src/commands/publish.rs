@@ -1,11 +1,14 @@
 //! rolesmith publish
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rolesmith_formats::openpgp::Signer;
 use rolesmith_host::{
     build as host_build,
-    publish::{self as repository, Component, PoolFile, PublishInput, PublishError, PublishWarning, Published, Target},
+    publish::{
+        self as repository, Component, PoolFile, PublishError, PublishInput, PublishWarning,
+        Published, Target,
+    },
 };
 use rolesmith_model::{fleet_file::Upstream, plan::Plan};
 
@@ -34,16 +37,18 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
     let signers: [&dyn Signer; 1] = [keys.signer.as_ref()];
     let valid_for_seconds = u64::from(plan.fleet.repository.valid_days) * 86_400;
     if let Some(id) = args.rollback {
-        let published = repository::rollback(&target, suite, id, app.now, valid_for_seconds, &signers).map_err(failure)?;
+        let published =
+            repository::rollback(&target, suite, id, app.now, valid_for_seconds, &signers)
+                .map_err(failure)?;
         tell(app, &published, &root);
         return Ok(());
     }
     let outcome = build::packages(app, &plan, &keys, &args.build)?;
     build::tell(app, &outcome);
-    let mut main: Vec<PoolFile> = host_build::read_packages(&outcome)?.into_iter().map(PoolFile::Deb).collect();
-    if !args.without_agent {
-        main.push(PoolFile::Path(agent_package(args.agent.as_deref())?));
-    }
+    let main: Vec<PoolFile> = host_build::read_packages(&outcome)?
+        .into_iter()
+        .map(PoolFile::Deb)
+        .collect();
     let mut components = vec![Component {
         name: "main".into(),
         packages: main,
@@ -51,7 +56,11 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
     if plan.fleet.repository.upstream == Upstream::Mirror {
         components.extend(mirror::components(app, &plan)?);
     }
-    let published = repository::publish(&target, &input(app, &plan, components, valid_for_seconds, &signers)).map_err(failure)?;
+    let published = repository::publish(
+        &target,
+        &input(app, &plan, components, valid_for_seconds, &signers),
+    )
+    .map_err(failure)?;
     tell(app, &published, &root);
     Ok(())
 }
@@ -81,7 +90,10 @@ fn input<'a>(
 }
 
 fn failure(error: PublishError) -> Failure {
-    Failure::new(error, "the repository is as it was; clients see what they saw before")
+    Failure::because(
+        &error,
+        "the repository is as it was; clients see what they saw before",
+    )
 }
 
 fn tell(app: &App, published: &Published, root: &Path) {
@@ -110,47 +122,6 @@ fn generations(app: &App, root: &Path, suite: &str) -> Outcome {
     Ok(())
 }
 
-/// Finds the package of the agent.
-fn agent_package(given: Option<&Path>) -> Outcome<PathBuf> {
-    if let Some(path) = given {
-        return if path.is_file() {
-            Ok(path.to_owned())
-        } else {
-            Err(Failure::new(
-                format!("{} does not exist", path.display()),
-                "name the rolesmith-agent package with --agent FILE",
-            ))
-        };
-    }
-    let mut places = vec![PathBuf::from("/usr/share/rolesmith")];
-    // Built from source: target/debug/rolesmith or target/release/rolesmith beside target/debian.
-    if let Some(target) = std::env::current_exe().ok().as_deref().and_then(Path::parent).and_then(Path::parent) {
-        places.insert(0, target.join("debian"));
-    }
-    let newest = places.iter().find_map(|dir| newest_agent(dir));
-    newest.ok_or_else(|| {
-        Failure::new(
-            "the package of rolesmith-agent was not found; every node needs it",
-            "make it with `make agent-deb`, name it with --agent FILE, or publish without it: --without-agent",
-        )
-    })
-}
-
-fn newest_agent(dir: &Path) -> Option<PathBuf> {
-    let mut found: Vec<(std::time::SystemTime, PathBuf)> = std::fs::read_dir(dir)
-        .ok()?
-        .filter_map(Result::ok)
-        .filter(|e| {
-            let name = e.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with("rolesmith-agent_") && name.ends_with("_amd64.deb")
-        })
-        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
-        .collect();
-    found.sort();
-    found.pop().map(|(_, path)| path)
-}
-
 fn explain(warning: &PublishWarning) -> String {
     let date = |epoch: u64| rolesmith_formats::date::Utc::from_epoch(epoch).rfc3339();
     match warning {
@@ -159,7 +130,10 @@ fn explain(warning: &PublishWarning) -> String {
             date(*previous),
             date(*now)
         ),
-        PublishWarning::KeyExpiresSoon { fingerprint, expires } => format!(
+        PublishWarning::KeyExpiresSoon {
+            fingerprint,
+            expires,
+        } => format!(
             "the key {fingerprint} expires on {}: ship the next one to the nodes soon",
             date(*expires)
         ),

@@ -13,10 +13,15 @@ use crate::{
 /// Writes an address into fleet.toml, leaving everything else in it as it stands.
 pub fn run(app: &App, args: &Record) -> Outcome {
     let path = app.dir.join("fleet.toml");
-    let old = std::fs::read_to_string(&path)
-        .map_err(|e| Failure::new(format!("{}: {e}", path.display()), "name the fleet's directory with -C DIR"))?;
-    let mut document: DocumentMut =
-        old.parse().map_err(|e: toml_edit::TomlError| Failure::new(e.message(), "`rolesmith check` says where"))?;
+    let old = std::fs::read_to_string(&path).map_err(|e| {
+        Failure::new(
+            format!("{}: {e}", path.display()),
+            "name the fleet's directory with -C DIR",
+        )
+    })?;
+    let mut document: DocumentMut = old.parse().map_err(|e: toml_edit::TomlError| {
+        Failure::new(e.message(), "`rolesmith check` says where")
+    })?;
     let node = document
         .get_mut("nodes")
         .and_then(|nodes| nodes.get_mut(&args.node))
@@ -30,7 +35,10 @@ pub fn run(app: &App, args: &Record) -> Outcome {
     node.insert("address", toml_edit::value(args.address.as_str()));
     let new = document.to_string();
     if new == old {
-        app.say(format_args!("{} was recorded for {} already.", args.address, args.node));
+        app.say(format_args!(
+            "{} was recorded for {} already.",
+            args.address, args.node
+        ));
         return Ok(());
     }
     atomic::write(&path, new.as_bytes())?;
@@ -39,10 +47,19 @@ pub fn run(app: &App, args: &Record) -> Outcome {
     let sound = matches!(&inspected, Ok(i) if i.plan.is_some());
     if !sound {
         if let Ok(inspected) = inspected {
-            crate::report::show(&inspected.sources, &inspected.findings, app.json, app.terminal, app.color);
+            crate::report::show(
+                &inspected.sources,
+                &inspected.findings,
+                app.json,
+                app.terminal,
+                app.color,
+            );
         }
         atomic::write(&path, old.as_bytes())?;
-        return Err(Failure::new("fleet.toml is as it was", "give the node's address in the private network"));
+        return Err(Failure::new(
+            "fleet.toml is as it was",
+            "give the node's address in the private network",
+        ));
     }
     app.say(format_args!(
         "{} has the address {}. `rolesmith publish` tells the fleet.",

@@ -33,7 +33,11 @@ pub fn run(app: &App, args: &UserData) -> Outcome {
         None => anstream::print!("{text}"),
         Some(target) => {
             write(target, &seed, &text)?;
-            app.say(format_args!("The seed of {} is in {}; it holds secrets.", node.name, target.display()));
+            app.say(format_args!(
+                "The seed of {} is in {}; it holds secrets.",
+                node.name,
+                target.display()
+            ));
         }
     }
     Ok(())
@@ -42,8 +46,8 @@ pub fn run(app: &App, args: &UserData) -> Outcome {
 /// The seed as cloud-config, with a way out where it is too long.
 pub fn render(seed: &Seed) -> Outcome<String> {
     cloud_config::user_data(seed).map_err(|e| {
-        Failure::new(
-            e,
+        Failure::because(
+            &e,
             "shorten what grows it: [network] admin_ssh_keys and the values of secrets; large files belong into a role's package",
         )
     })
@@ -52,7 +56,8 @@ pub fn render(seed: &Seed) -> Outcome<String> {
 fn write(target: &Path, seed: &Seed, user_data: &str) -> Outcome {
     let meta_data = cloud_config::meta_data(seed);
     if target.extension().is_some_and(|e| e == "iso") {
-        let image = rolesmith_formats::iso9660::nocloud(user_data.as_bytes(), meta_data.as_bytes())?;
+        let image =
+            rolesmith_formats::iso9660::nocloud(user_data.as_bytes(), meta_data.as_bytes())?;
         atomic::write_with_mode(target, &image, 0o600)?;
         return Ok(());
     }

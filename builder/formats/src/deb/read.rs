@@ -36,6 +36,9 @@ pub enum ReadError {
     /// The package has no signature of its origin.
     #[error("the package is not signed")]
     NotSigned,
+    /// A package that is signed already where an unsigned one is expected.
+    #[error("the package is signed already")]
+    Signed,
 }
 
 /// What a package holds, without the contents of its files.
@@ -96,7 +99,9 @@ pub fn read_deb(bytes: &[u8]) -> Result<DebContents, ReadError> {
             _ => {}
         }
     }
-    contents.control = Paragraph::parse(&control.ok_or(ReadError::Layout("no control file"))?)?;
+    let control = control.ok_or(ReadError::Layout("no control file"))?;
+    // dpkg takes blank lines around the paragraph, and cargo-deb writes one.
+    contents.control = Paragraph::parse(&format!("{}\n", control.trim_matches('\n')))?;
     Ok(contents)
 }
 

@@ -65,6 +65,25 @@ impl fmt::Debug for SignedDeb {
 }
 
 impl Deb {
+    /// Takes a package that another program built, so that it can be signed. Its epoch is the time of its first member.
+    ///
+    /// # Errors
+    /// [`ReadError::Signed`] where it has a signature, or when the bytes are no package.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, ReadError> {
+        let contents = read::read_deb(&bytes)?;
+        if contents.signature.is_some() {
+            return Err(ReadError::Signed);
+        }
+        let epoch = ar::read(&bytes)?.first().map_or(0, |member| member.mtime);
+        Ok(Self {
+            file_name: file_name(&contents.control),
+            paths: contents.paths(),
+            control: contents.control,
+            epoch,
+            bytes,
+        })
+    }
+
     /// Signs the package: a detached signature over the three members one after the other, as the last member
     /// (debsig-verify(1)). It is made at the package's epoch, or at the key's creation when that is later.
     ///

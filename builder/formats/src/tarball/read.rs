@@ -120,8 +120,8 @@ fn header<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<Listed> {
         path: absolute(&String::from_utf8_lossy(&entry.path_bytes())),
         kind,
         mode: header.mode()? & 0o7777,
-        uid: header.uid()?,
-        gid: header.gid()?,
+        uid: number(&header.as_old().uid, header.uid())?,
+        gid: number(&header.as_old().gid, header.gid())?,
         user: name(header.username_bytes()),
         group: name(header.groupname_bytes()),
         mtime: header.mtime()?,
@@ -136,4 +136,13 @@ fn absolute(path: &str) -> String {
         .filter(|rest| rest.is_empty() || rest.starts_with('/'))
         .unwrap_or(path);
     format!("/{}", path.trim_matches('/'))
+}
+
+/// A numeric field; one that is all zero bytes means 0, as cargo-deb writes it and as tar(5) and dpkg read it.
+fn number(field: &[u8], parsed: io::Result<u64>) -> io::Result<u64> {
+    if field.iter().all(|byte| *byte == 0) {
+        Ok(0)
+    } else {
+        parsed
+    }
 }
