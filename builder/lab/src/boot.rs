@@ -319,11 +319,7 @@ impl Work<'_> {
             Some(&node.name),
             "asking systemd and cloud-init how it went",
         );
-        let said = enter(
-            leader.pid,
-            &["sh", "-c", QUESTIONS],
-            Some(self.options.boot_limit),
-        )?;
+        let said = self.ask(&node.name, leader)?;
         let answers = Answers::parse(&said);
         let network = &self.spec.network;
         let wanted = [
@@ -407,6 +403,23 @@ impl Work<'_> {
             .map_err(|error| with_jobs(error, launched.leader.pid))?;
         clock.lap("boot");
         Ok(launched.leader)
+    }
+
+    /// Asks a node how it is. One that was started by a program that has since ended may still be booting, and is waited for.
+    fn ask(&self, name: &str, leader: Process) -> Result<String> {
+        let limit = self.options.boot_limit;
+        let asked = enter(leader.pid, &["sh", "-c", QUESTIONS], Some(limit));
+        asked.map_err(|error| match error {
+            // timeout(1)
+            LabError::Failed { status, .. } if status == "exit status 124" => with_jobs(
+                LabError::Timeout {
+                    what: format!("the boot of node {name}"),
+                    limit,
+                },
+                leader.pid,
+            ),
+            other => other,
+        })
     }
 
     fn record(&self, name: &str, stage: Stage) -> Result<()> {

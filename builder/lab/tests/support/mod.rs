@@ -155,7 +155,7 @@ impl Drop for Fleet {
 
 /// Root trees are kept between runs of the tests, beside the build's own files.
 fn cache() -> PathBuf {
-    target().join("lab-test-cache")
+    env::var_os("LAB_TEST_CACHE").map_or_else(|| target().join("lab-test-cache"), PathBuf::from)
 }
 
 fn target() -> PathBuf {
@@ -171,7 +171,7 @@ fn example(name: &str) -> PathBuf {
 }
 
 /// This test program again, bringing the fleet up.
-pub(crate) fn up_in_a_child(fleet: &Fleet) -> Child {
+pub(crate) fn up_in_a_child(fleet: &Fleet, cache_dir: &Path) -> Child {
     let spec = fleet.spec();
     let value = format!(
         "{} {} {} {}",
@@ -181,8 +181,10 @@ pub(crate) fn up_in_a_child(fleet: &Fleet) -> Child {
         fleet.directory.display()
     );
     Command::new(env::current_exe().expect("a path"))
-        .args(["--exact", "helper_up", "--ignored"])
+        .args(["--exact", "helper", "--ignored"])
         .env("LAB_TEST_FLEET", value)
+        .env("LAB_TEST_DO", "up")
+        .env("LAB_TEST_CACHE", cache_dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -198,6 +200,15 @@ pub(crate) fn let_it_run(child: &mut Child, time: Duration) {
     }
 }
 
+/// Waits until something is true, which it has to become within two minutes.
+pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !is_true() {
+        assert!(Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Kills a process that is no child of this one, and waits until it has ended.
 pub(crate) fn kill(pid: u32) {
     let status = Command::new("kill")
@@ -206,11 +217,7 @@ pub(crate) fn kill(pid: u32) {
         .expect("kill runs");
     assert!(status.success());
     let stat = format!("/proc/{pid}");
-    let end = Instant::now() + Duration::from_secs(20);
-    while Path::new(&stat).exists() {
-        assert!(Instant::now() < end, "process {pid} ends");
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("the killed process ends", || !Path::new(&stat).exists());
 }
 
 impl Fleet {
