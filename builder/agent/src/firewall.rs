@@ -8,11 +8,14 @@ use std::io;
 use std::path::PathBuf;
 
 use rolesmith_model::manifest::CONF_DIR;
-use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Access, Lock, Root, Seen};
 use crate::guard::{GUARDED_ROLE, Guard, is_guarded};
 use crate::program::{Call, ProgramError, Programs};
+
+mod set;
+
+pub use set::{Saved, Set, SetFile, sets_way_back, way_back};
 
 /// Directory of the sets that are in use.
 pub const SETS_DIR: &str = "/var/lib/rolesmith/guard/sets";
@@ -21,62 +24,6 @@ pub const SAVED_FILE: &str = "/var/lib/rolesmith/guard/saved.json";
 /// The timer that takes an unconfirmed set back.
 pub const ROLLBACK_TIMER: &str = "rolesmith-firewall-rollback.timer";
 const LOCK: &str = "guard.lock";
-
-/// A file of a set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetFile {
-    /// Relative to the directory of the role `base`.
-    pub path: String,
-    /// Permission bits.
-    pub mode: u32,
-    /// User and group by number.
-    pub owner: (u32, u32),
-    /// Its content.
-    pub text: String,
-}
-
-/// The guarded files as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub struct Set {
-    /// Its files, by path.
-    pub files: Vec<SetFile>,
-}
-
-impl Set {
-    fn text(&self, path: &str) -> Option<&str> {
-        self.files
-            .iter()
-            .find(|file| file.path == path)
-            .map(|file| file.text.as_str())
-    }
-
-    /// What goes to ipset restore(8), if anything.
-    #[must_use]
-    pub fn sets(&self) -> Option<&str> {
-        self.text("firewall.ipset")
-    }
-
-    /// Programs that load rules, each with its rules.
-    fn rules(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [
-            ("iptables-restore", "firewall.v4"),
-            ("ip6tables-restore", "firewall.v6"),
-        ]
-        .into_iter()
-        .filter_map(|(program, path)| Some((program, self.text(path)?)))
-    }
-}
-
-/// What was loaded on the machine before a set was tried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub struct Saved {
-    /// Output of iptables-save(8).
-    pub v4: String,
-    /// Output of ip6tables-save(8).
-    pub v6: String,
-    /// Output of ipset save; `None` where ipset is not installed.
-    pub ipset: Option<String>,
-}
 
 /// Why a set could not be put in force or taken back.
 #[derive(Debug, thiserror::Error)]
@@ -90,55 +37,6 @@ pub enum FirewallError {
     /// The guard's state or a set is damaged.
     #[error("{0}")]
     Damaged(String),
-}
-
-/// The way back from `loaded` to `saved`, both in the format of iptables-save(8).
-///
-/// iptables-restore leaves tables alone that its input does not name: those that came with `loaded` are emptied.
-#[must_use]
-pub fn way_back(saved: &str, loaded: &str) -> String {
-    let tables = |text: &str| -> Vec<String> {
-        text.lines()
-            .filter_map(|line| line.trim().strip_prefix('*'))
-            .map(str::to_owned)
-            .collect()
-    };
-    let before = tables(saved);
-    let mut text = saved.to_owned();
-    for table in tables(loaded)
-        .iter()
-        .filter(|table| !before.contains(table))
-    {
-        let chains: &[&str] = match table.as_str() {
-            "nat" => &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
-            "mangle" => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
-            "raw" => &["PREROUTING", "OUTPUT"],
-            _ => &["INPUT", "FORWARD", "OUTPUT"],
-        };
-        text.push_str(&format!("*{table}\n"));
-        for chain in chains {
-            text.push_str(&format!(":{chain} ACCEPT [0:0]\n"));
-        }
-        text.push_str("COMMIT\n");
-    }
-    text
-}
-
-/// The way back for sets: `ipset restore -exist` adds to a set that exists, so each is emptied after its creation.
-#[must_use]
-pub fn sets_way_back(saved: &str) -> String {
-    let mut text = String::new();
-    for line in saved.lines() {
-        text.push_str(line);
-        text.push('\n');
-        if let Some(name) = line
-            .strip_prefix("create ")
-            .and_then(|rest| rest.split(' ').next())
-        {
-            text.push_str(&format!("flush {name}\n"));
-        }
-    }
-    text
 }
 
 /// The machine's firewall and ssh server.
@@ -340,7 +238,8 @@ impl<P: Programs> Firewall<'_, P> {
     }
 
     fn take_back(&self, guard: &Guard, why: &str) -> Result<bool, FirewallError> {
-        let (Some(back), Some(pending)) = (guard.rolled_back(why, self.now), &guard.pending) else {
+        let (Some(mut back), Some(pending)) = (guard.rolled_back(why, self.now), &guard.pending)
+        else {
             return Ok(false);
         };
         let saved: Saved = match files::read_json(&self.root.join(SAVED_FILE)) {
@@ -350,8 +249,11 @@ impl<P: Programs> Firewall<'_, P> {
                 return Err(FirewallError::Damaged(format!("{SAVED_FILE}: {why}")));
             }
         };
-        let tried = self.set_of(Some(&pending.set))?;
-        let before = self.set_of(guard.confirmed.as_deref())?;
+        // One step that fails keeps no other from being taken: somebody may be locked out.
+        let tried = self.set_of(Some(&pending.set)).unwrap_or_default();
+        let emptied = |path| tried.text(path).unwrap_or_default();
+        let v4 = way_back(&saved.v4, emptied("firewall.v4"));
+        let v6 = way_back(&saved.v6, emptied("firewall.v6"));
         let sets = saved
             .ipset
             .as_deref()
@@ -359,18 +261,18 @@ impl<P: Programs> Firewall<'_, P> {
             .map(sets_way_back);
         let results = [
             self.load_sets(sets.as_deref()),
-            self.restore(
-                "iptables-restore",
-                &way_back(&saved.v4, tried.text("firewall.v4").unwrap_or_default()),
-            ),
-            self.restore(
-                "ip6tables-restore",
-                &way_back(&saved.v6, tried.text("firewall.v6").unwrap_or_default()),
-            ),
-            self.place(&before),
-            self.reload_ssh(),
+            self.restore("iptables-restore", &v4),
+            self.restore("ip6tables-restore", &v6),
+            self.set_of(guard.confirmed.as_deref())
+                .and_then(|before| self.place(&before)),
         ];
+        let ssh = self.reload_ssh();
         results.into_iter().collect::<Result<(), _>>()?;
+        // Settings that the ssh server refuses now were there before, or came from elsewhere: to try again would not mend
+        // them, so this is told instead.
+        if let (Err(error), Some(rejected)) = (ssh, &mut back.rejected) {
+            rejected.why = format!("{why}; then: {error}");
+        }
         self.settle(&back)?;
         Ok(true)
     }
@@ -449,36 +351,5 @@ impl<P: Programs> Firewall<'_, P> {
                 .output(&Call::new(["systemctl", "reload", "ssh.service"]))?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_way_back_empties_tables_that_were_not_there() {
-        let saved = "*filter\n:INPUT DROP [1:2]\n-A INPUT -j ACCEPT\nCOMMIT\n";
-        assert_eq!(way_back(saved, "*filter\nCOMMIT\n"), saved);
-        assert_eq!(
-            way_back(
-                saved,
-                "*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n*filter\nCOMMIT\n"
-            ),
-            format!("{saved}*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n")
-        );
-        assert_eq!(
-            way_back("", "*filter\n:MINE - [0:0]\nCOMMIT\n"),
-            "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
-        );
-        assert_eq!(way_back("", ""), "");
-    }
-
-    #[test]
-    fn sets_are_emptied_before_they_are_filled_again() {
-        assert_eq!(
-            sets_way_back("create a hash:ip family inet\nadd a 10.0.0.1\n"),
-            "create a hash:ip family inet\nflush a\nadd a 10.0.0.1\n"
-        );
     }
 }

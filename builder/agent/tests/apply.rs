@@ -22,7 +22,7 @@ struct Script {
     running: RefCell<BTreeMap<String, bool>>,
     /// Exit status and output of the join program.
     join: RefCell<Option<(i32, &'static str)>>,
-    /// A program that fails.
+    /// The beginning of a call that fails.
     broken: RefCell<Option<&'static str>>,
 }
 
@@ -47,7 +47,7 @@ impl Programs for Script {
         if self
             .broken
             .borrow()
-            .is_some_and(|program| words[0] == program)
+            .is_some_and(|start| call.argv.join(" ").starts_with(start))
         {
             return bad(2, "line 3: no such match");
         }
@@ -425,6 +425,30 @@ fn an_enrolled_machine_returns_to_its_own_rules() {
     assert!(machine.firewall(TIME + 510).confirm().unwrap());
     assert_eq!(machine.apply_at(TIME + 511).report.phase, Phase::Converged);
     assert_eq!(machine.read("/var/lib/rolesmith/guard/saved.json"), None);
+}
+
+#[test]
+fn an_ssh_server_that_fails_does_not_keep_rules_from_being_taken_back() {
+    let machine = Machine::node("enroll");
+    machine.apply();
+    *machine.script.broken.borrow_mut() = Some("systemctl reload ssh.service");
+    assert!(
+        machine
+            .firewall(TIME + 120)
+            .rollback("nobody confirmed")
+            .unwrap()
+    );
+    let why = machine.guard().rejected.unwrap().why;
+    assert!(
+        why.starts_with("nobody confirmed; then: systemctl reload"),
+        "{why}"
+    );
+    assert!(
+        machine
+            .script
+            .acts()
+            .contains(&"iptables-restore -w 10".to_owned())
+    );
 }
 
 #[test]
