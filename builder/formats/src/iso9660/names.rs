@@ -81,11 +81,10 @@ pub(super) fn joliet(name: &str, directory: bool) -> Key {
     (stem.to_owned(), extension.to_owned())
 }
 
-/// How Joliet's hierarchy writes `name`. The version is what other writers append and Linux and
-/// libarchive take off.
-pub(super) fn joliet_identifier(name: &str, directory: bool) -> Vec<u8> {
-    let version = if directory { "" } else { ";1" };
-    ucs2(name).chain(ucs2(version)).collect()
+/// How Joliet's hierarchy writes `name`: without the version `;1` that the standard has, like genisoimage and xorriso, since
+/// not every reader takes it off (isoinfo does not).
+pub(super) fn joliet_identifier(name: &str) -> Vec<u8> {
+    ucs2(name).collect()
 }
 
 /// UCS-2, big-endian; of ASCII.

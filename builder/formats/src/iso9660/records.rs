@@ -62,7 +62,7 @@ impl<'a> Hierarchy<'a> {
     /// Joliet's hierarchy.
     pub(super) fn joliet(tree: &'a Tree<'a>) -> Self {
         Self::new(tree, false, |_, name, is_directory| {
-            let identifier = names::joliet_identifier(name, is_directory);
+            let identifier = names::joliet_identifier(name);
             (names::joliet(name, is_directory), identifier)
         })
     }
@@ -250,7 +250,7 @@ fn record(extent: Extent, flags: u8, identifier: &[u8], fields: &[u8]) -> Vec<u8
     out
 }
 
-/// At most 33 bytes of header, 132 of Joliet identifier or 34 of the primary and 36 + 69 of Rock Ridge.
+/// At most 33 bytes of header, 128 of Joliet identifier or 33 of the primary and 36 + 69 of Rock Ridge.
 fn length_byte(length: usize) -> u8 {
     u8::try_from(length).expect("names are at most 64 characters long")
 }
