@@ -106,9 +106,15 @@ pub struct CloudInit {
     pub recoverable: BTreeMap<String, Vec<String>>,
 }
 
-/// Asks everything at once. Sections begin with a line of `@` and a name.
+/// Asks everything at once. Sections begin with a line of `@` and a name. A node that has only just been started, by a program that
+/// was then killed, has no bus to ask systemd on yet: it is asked again, until whoever runs this sets an end to it.
 pub(crate) const QUESTIONS: &str = r#"
-echo @system; systemctl is-system-running --wait
+echo @system
+s=
+while case "$s" in ''|unknown|offline|initializing|starting) ;; *) false ;; esac; do
+    s=$(systemctl is-system-running --wait) || sleep 0.1
+done
+echo "$s"
 echo @failed; systemctl list-units --failed --no-legend --plain
 echo @status; cloud-init status --wait --format json
 echo @addresses; ip -json address show
