@@ -56,8 +56,11 @@ fn boots_cleanly(suite: &str, names: &[&str], number: u8) {
     };
     for (at, name) in names.iter().enumerate() {
         assert_eq!(
-            say(name, "hostname; cat /etc/written; cat /run/ran"),
-            format!("{name}\nwritten\nran by root")
+            say(
+                name,
+                "hostname; cat /etc/written; cat /run/ran; cat /usr/share/lab-test/installed"
+            ),
+            format!("{name}\nwritten\nran by root\ninstalled")
         );
         assert_eq!(
             say(

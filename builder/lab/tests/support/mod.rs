@@ -1,5 +1,7 @@
 //! Fleets to boot, and the search for what they leave behind.
 
+mod repository;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -57,6 +59,7 @@ impl Fleet {
         let directory = temporary.path().to_owned();
         fs::create_dir(directory.join("repo")).expect("made");
         fs::write(directory.join("repo/hello"), "served").expect("written");
+        repository::make(&directory.join("repo"));
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         Fleet {
             suite: suite.to_owned(),
@@ -99,6 +102,10 @@ impl Fleet {
                         \x20 - path: /etc/written\n\
                         \x20   content: |\n\
                         \x20     written\n\
+                        bootcmd:\n\
+                        \x20 - echo 'deb [trusted=yes] http://packages.test:8080/ ./' > /etc/apt/sources.list.d/test.list\n\
+                        package_update: true\n\
+                        packages: [lab-test-package]\n\
                         runcmd:\n\
                         \x20 - [sh, -c, 'echo ran by $(id -un) > /run/ran']\n"
                 .to_owned(),
