@@ -1,0 +1,98 @@
+# rolesmith: what a person types. `make help` lists it.
+#
+# Only booting nodes needs root; those commands go through sudo where the caller is not root. cargo never does.
+# Kept to what GNU make 3.81 (macOS) reads, for `make tour`.
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# sudo forgets the environment; what the lab reads is passed on by name.
+AS_ROOT := $(SUDO) env PATH="$$PATH" NO_COLOR="$${NO_COLOR:-}"
+
+ROLESMITH := target/debug/rolesmith
+AGENT := target/debian
+SUITE ?= trixie
+DEMO ?= demo
+
+help:
+	@echo "make tour       the builder without root: a fleet, its packages and its repository (cargo alone)"
+	@echo "make demo       the whole thing: three Debian machines boot and install themselves (Debian 12 or 13)"
+	@echo "make demo-down  end the demo's machines"
+	@echo "make test       every test that CI runs;  make test-all  all there are"
+	@echo "make lint       formatting, clippy, shellcheck, documentation"
+	@echo "make bench      benchmarks against dpkg-deb, apt-ftparchive, reprepro and aptly"
+	@echo "make deb        Debian packages of rolesmith and rolesmith-agent in target/debian"
+
+build:
+	cargo build --locked --package rolesmith
+
+# The agent's package, signed by each fleet with its own key when it publishes.
+agent-deb:
+	PATH="$$PWD/target/tools/bin:$$PATH" debian/agent/build-deb $(AGENT)
+
+deb: agent-deb
+	PATH="$$PWD/target/tools/bin:$$PATH" debian/rolesmith/build-deb $(AGENT)
+
+tour: build
+	builder/tour $(ROLESMITH)
+
+demo:
+	builder/setup demo
+	$(MAKE) build agent-deb
+	@if [ -e $(DEMO)/fleet.toml ]; then $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab down; fi
+	rm -rf $(DEMO)
+	$(ROLESMITH) init $(DEMO) --example --suite $(SUITE)
+	$(ROLESMITH) -C $(DEMO) check
+	$(ROLESMITH) -C $(DEMO) mirror
+	$(ROLESMITH) -C $(DEMO) publish
+	$(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab up
+	$(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab status
+	@echo
+	@echo "Look around:"
+	@echo "  $(SUDO) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- rolesmith-agent status"
+	@echo "  $(SUDO) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- curl -s http://10.77.0.11/health"
+	@echo "  $(SUDO) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- bash"
+	@echo "End it with: make demo-down"
+
+demo-down:
+	$(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab down
+
+# Fast tests first, without root; then what needs real tools; then real machines.
+test:
+	builder/setup test
+	$(MAKE) test-fast
+	$(MAKE) test-publish test-nodes
+
+test-fast:
+	cargo test --locked --workspace
+
+test-publish:
+	cargo test --locked --package rolesmith-host --test publish_stress -- --ignored
+
+# Each boots real machines, so they run as root and one after the other.
+test-nodes: build agent-deb
+	$(MAKE) root-test NAME=fleet
+	$(MAKE) root-test NAME=packages
+	$(MAKE) root-test NAME=enroll
+
+root-test:
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(AS_ROOT)" \
+	cargo test --locked --package rolesmith-tests --test $(NAME) -- --ignored --test-threads=1 --nocapture
+
+test-all: test
+	$(MAKE) lint
+	$(MAKE) root-test NAME=fleet FILTER=bookworm
+
+lint:
+	builder/setup lint
+	cargo fmt --all -- --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	shellcheck builder/setup builder/tour debian/agent/build-deb debian/agent/check-glibc debian/agent/postinst debian/agent/prerm debian/agent/postrm .ci/run
+
+bench:
+	builder/setup bench
+	cargo bench --locked --package rolesmith-host
+
+clean:
+	cargo clean
+
+.PHONY: help build agent-deb deb tour demo demo-down test test-fast test-publish test-nodes root-test test-all lint bench clean
