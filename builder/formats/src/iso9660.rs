@@ -9,7 +9,7 @@
 //! It also brings chrono and 21 000 lines, mostly for booting and for sessions, for the few structures written here.
 //!
 //! Times are fixed: the volume's are left unset, which also means that it has no UUID for libblkid, and those of files
-//! and directories are 1970-01-01. (Unset there would be permitted as well, but Linux shows it as a day in 1899.)
+//! and directories are 1970-01-01. (Unset there is permitted, too, but Linux 6.1 shows it as a day in 2036.)
 //!
 //! [ECMA-119]: https://ecma-international.org/publications-and-standards/standards/ecma-119/
 //! [Joliet]: https://pismotec.com/cfs/jolspec.html
@@ -90,7 +90,7 @@ pub fn image(volume_id: &str, files: &[(&str, &[u8])]) -> Result<Vec<u8>, IsoErr
     joliet.place(&mut next)?;
     let mut contents = Vec::with_capacity(tree.files.len());
     for (_, data) in &tree.files {
-        // An empty file has a sector, too: libarchive takes files at the same place for hard links.
+        // An empty file has a sector, too: so its place is its own, and in the volume even when it comes last.
         contents.push(place(data.len(), data.len().max(1), &mut next)?);
     }
 
