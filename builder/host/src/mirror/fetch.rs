@@ -99,19 +99,31 @@ fn download(
         arguments.push(format!("SHA256:{}", package.sha256));
     }
     successful(root.run(HELPER, &arguments)?).map_err(MirrorError::Download)?;
-    wanted.par_iter().try_for_each(|(package, temp)| {
-        let failed = |source| io_error("read", temp)(source);
-        let mut file = File::open(temp).map_err(failed)?;
-        let found = crate::publish::digest_of(&mut file).map_err(failed)?;
-        if found != package.sha256 || file.metadata().map_err(failed)?.len() != package.size {
-            return Err(MirrorError::WrongFile {
-                package: format!("{} {}", package.name, package.version),
-            });
-        }
-        file.sync_all().map_err(failed)?;
-        let path = package_path(cache_directory, &package.sha256);
-        fs::rename(temp, &path).map_err(io_error("place", &path))
-    })
+    wanted
+        .par_iter()
+        .try_for_each(|(package, temp)| place(cache_directory, package, temp))
+}
+
+/// Checks what apt left at `temp` and gives it its name.
+fn place(cache_directory: &Path, package: &MirrorPackage, temp: &Path) -> Result<(), MirrorError> {
+    let failed = |source| io_error("read", temp)(source);
+    if fs::symlink_metadata(temp).map_err(failed)?.is_symlink() {
+        // From an archive on this machine (`file:`) apt makes a link; the cache needs the bytes.
+        let origin = fs::canonicalize(temp).map_err(failed)?;
+        fs::remove_file(temp)
+            .and_then(|()| fs::copy(&origin, temp))
+            .map_err(failed)?;
+    }
+    let mut file = File::open(temp).map_err(failed)?;
+    let found = crate::publish::digest_of(&mut file).map_err(failed)?;
+    if found != package.sha256 || file.metadata().map_err(failed)?.len() != package.size {
+        return Err(MirrorError::WrongFile {
+            package: format!("{} {}", package.name, package.version),
+        });
+    }
+    file.sync_all().map_err(failed)?;
+    let path = package_path(cache_directory, &package.sha256);
+    fs::rename(temp, &path).map_err(io_error("place", &path))
 }
 
 /// Files get their names only after their digest was checked, so name and length are enough here; the publisher checks

@@ -50,7 +50,7 @@ pub fn resolve(request: &MirrorRequest) -> Result<Closure, MirrorError> {
     let mut arguments = text(&[
         "install",
         "--print-uris",
-        "-qq",
+        "-q",
         "-y",
         "--no-install-recommends",
     ]);

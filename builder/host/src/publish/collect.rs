@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use super::execute::execute;
@@ -88,15 +89,18 @@ pub(super) fn sweep(root: &Path) -> Result<(), PublishError> {
 
 /// Everything below `dists/` and `pool/` that the generations speak of, as paths below the root.
 fn needed_files(root: &Path, generations: &[Generation]) -> Result<BTreeSet<String>, PublishError> {
-    let mut needed = BTreeSet::new();
-    let mut read = BTreeSet::new();
-    for generation in generations {
-        needed.extend(generation.by_hash_files());
-        needed.extend(generation.plain_files());
-        // Generations mostly share their indexes.
-        if read.insert(generation.packages_files().collect::<Vec<_>>()) {
-            needed.extend(published_packages(root, Some(generation))?.into_keys());
-        }
-    }
-    Ok(needed)
+    let one = |generation: &Generation| {
+        let mut needed: BTreeSet<String> = generation
+            .by_hash_files()
+            .chain(generation.plain_files())
+            .collect();
+        needed.extend(published_packages(root, Some(generation))?.into_keys());
+        Ok(needed)
+    };
+    // Unpacking the indexes is most of the work.
+    let all: Vec<BTreeSet<String>> = generations
+        .par_iter()
+        .map(one)
+        .collect::<Result<_, PublishError>>()?;
+    Ok(all.into_iter().flatten().collect())
 }

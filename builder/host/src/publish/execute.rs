@@ -139,6 +139,9 @@ fn stage(root: &Path, step: &Step, sync: bool) -> Result<Option<Staged>, Publish
     Ok(Some(staged))
 }
 
+/// Up to this length a file is read into memory: one pass instead of a copy and a second reading for its digest.
+const SMALL: u64 = 4 << 20;
+
 /// Copies (or links) `from` to `temp` and checks the digest of what arrived.
 fn import(
     from: &Path,
@@ -146,29 +149,39 @@ fn import(
     immutable: bool,
     temp: &Path,
 ) -> Result<File, PublishError> {
+    let changed = |found| PublishError::ChangedFile {
+        path: from.to_owned(),
+        expected,
+        found,
+    };
+    let small = fs::metadata(from).map_err(io_error("look at", from))?.len() <= SMALL;
+    if !immutable && small {
+        let bytes = fs::read(from).map_err(io_error("read", from))?;
+        let found = Sha256::of(&bytes);
+        if found != expected {
+            return Err(changed(found));
+        }
+        let mut file = atomic::create_new(temp, 0o644).map_err(io_error("write", temp))?;
+        file.write_all(&bytes).map_err(io_error("write", temp))?;
+        return Ok(file);
+    }
     // Without hard links (another file system, or one that has none) the copy is a reflink where the kernel can.
     if !immutable || fs::hard_link(from, temp).is_err() {
         fs::copy(from, temp).map_err(io_error("copy", from))?;
     }
     let mut file = File::open(temp).map_err(io_error("read", temp))?;
-    let found = digest(&mut file).map_err(io_error("read", from))?;
-    if found == expected {
-        Ok(file)
-    } else {
-        // The caller has no Staged for it yet when this fails.
-        let _ = fs::remove_file(temp);
-        Err(PublishError::ChangedFile {
-            path: from.to_owned(),
-            expected,
-            found,
-        })
+    match digest(&mut file).map_err(io_error("read", from))? {
+        found if found == expected => Ok(file),
+        found => Err(changed(found)),
     }
 }
 
 /// Digest of what is left of a file.
 pub(crate) fn digest(file: &mut File) -> io::Result<Sha256> {
     let mut hasher = sha2::Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
+    // Most packages are small: no more is zeroed than will be used.
+    let length = file.metadata()?.len().clamp(1, 256 << 10);
+    let mut buffer = vec![0; usize::try_from(length).unwrap_or(256 << 10)];
     loop {
         let length = file.read(&mut buffer)?;
         if length == 0 {

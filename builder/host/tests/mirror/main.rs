@@ -1,3 +1,4 @@
-//! The mirror against real apt: a small archive on the loopback for every day, Debian's own when asked for by name.
+//! The mirror against real apt: a small archive on the disk for every day, Debian's own when asked for by name.
 
 mod debian;
+mod local;
