@@ -11,3 +11,4 @@ pub mod scan;
 pub mod secrets;
 pub mod build;
 pub mod archive;
+pub mod enroll;
