@@ -24,7 +24,7 @@ use rolesmith_formats::apt::{
 use rolesmith_formats::deb::SignedDeb;
 use rolesmith_formats::openpgp::Signer;
 
-pub use error::{PublishError, PublishWarning};
+pub use error::{OtherBytes, PublishError, PublishWarning};
 pub use lock::WhenBusy;
 pub use state::{Generation, IndexRecord, STATE_DIRECTORY};
 pub use verify::{Fault, Verified, verify};

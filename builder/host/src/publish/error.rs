@@ -55,21 +55,8 @@ pub enum PublishError {
         source: EntryError,
     },
     /// A version is a promise: clients and mirrors would see two different files under one name.
-    #[error(
-        "{name} {version} ({architecture}) exists already with other bytes ({published}, now {offered}); raise the version"
-    )]
-    SameVersionOtherBytes {
-        /// Package name.
-        name: String,
-        /// Package version.
-        version: String,
-        /// Package architecture.
-        architecture: String,
-        /// Digest of the earlier file.
-        published: Sha256,
-        /// Digest of the one to be published.
-        offered: Sha256,
-    },
+    #[error(transparent)]
+    SameVersionOtherBytes(Box<OtherBytes>),
     /// A file was changed between looking at it and copying it.
     #[error("{} has changed while it was being published (expected {expected}, found {found})", path.display())]
     ChangedFile {
@@ -109,6 +96,24 @@ pub enum PublishError {
         /// The generation asked for.
         id: u64,
     },
+}
+
+/// A package that exists already under its name, version and architecture.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name} {version} ({architecture}) exists already with other bytes ({published}, now {offered}); raise the version"
+)]
+pub struct OtherBytes {
+    /// Package name.
+    pub name: String,
+    /// Package version.
+    pub version: String,
+    /// Package architecture.
+    pub architecture: String,
+    /// Digest of the earlier file.
+    pub published: Sha256,
+    /// Digest of the one to be published.
+    pub offered: Sha256,
 }
 
 /// What was published all the same, but deserves attention.

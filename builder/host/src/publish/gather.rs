@@ -14,7 +14,7 @@ use super::cache::{FileKey, IndexCache};
 use super::execute::{digest, io_error};
 use super::plan::{NewPoolFile, PoolSource};
 use super::state::{Generation, Records};
-use super::{Component, PoolFile, PublishError};
+use super::{Component, OtherBytes, PoolFile, PublishError};
 
 /// All packages, looked at.
 pub(super) struct Gathered {
@@ -249,11 +249,11 @@ fn digest_of(path: &Path) -> Result<Option<Sha256>, PublishError> {
 }
 
 fn other_bytes(entry: &PackageEntry, published: Sha256) -> PublishError {
-    PublishError::SameVersionOtherBytes {
+    PublishError::SameVersionOtherBytes(Box::new(OtherBytes {
         name: entry.name.clone(),
         version: entry.version.clone(),
         architecture: entry.architecture.clone(),
         published,
         offered: entry.sha256,
-    }
+    }))
 }

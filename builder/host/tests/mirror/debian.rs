@@ -82,12 +82,11 @@ fn mirror(request: &MirrorRequest, directory: &Path, run: &str) {
     let verified = verify(&target.root, &request.suite).unwrap();
     assert_eq!(verified.faults, []);
     assert_eq!(verified.packages, closure.packages.len());
-    writeln!(
-        std::io::stderr(),
-        "{} {run}: {} packages, {} MB; resolve {resolved:?}, fetch {fetched:?}, describe {described:?}, publish {published:?}",
+    let line = format!(
+        "{} {run}: {} packages, {} MB; resolve {resolved:?}, fetch {fetched:?}, describe {described:?}, publish {published:?}\n",
         request.suite,
         closure.packages.len(),
         closure.size() / 1_000_000
-    )
-    .unwrap();
+    );
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
