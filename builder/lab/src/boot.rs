@@ -1,26 +1,22 @@
 //! Bringing a lab up: what is there is kept, what is missing is made, what was begun by a program that died is begun again.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Mutex,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Mutex, thread, time::Duration};
 
 use rustix::fs::FsWord;
 
 use crate::{
     LabReport, Progress,
     cgroup::Hierarchies,
+    down::{remove_node, teardown},
     error::{LabError, Result},
-    lab::{enter, remove_node, socket_path, teardown},
-    launch::{Launch, start_server},
-    network::{Namespace, Ports},
-    outcome::{Answers, NodeReport, Phase, QUESTIONS, Start},
+    lab::socket_path,
+    launch::start_server,
+    network::Namespace,
+    node::{Clock, Work},
+    outcome::{NodeReport, Start},
     preflight::preflight,
     process::Process,
-    seed::Disk,
-    spec::{LabSpec, NodeSpec},
+    spec::LabSpec,
     state::{NodeState, ServerState, Stage, State, Store, remove_file},
     tree::{self, Tree},
 };
@@ -289,175 +285,6 @@ fn record_nodes(
     Ok(starts)
 }
 
-/// What the nodes' threads share.
-struct Work<'a> {
-    spec: &'a LabSpec,
-    options: &'a UpOptions,
-    progress: &'a dyn Progress,
-    store: &'a Store,
-    hierarchies: &'a Hierarchies,
-    state: Mutex<State>,
-}
-
-impl Work<'_> {
-    /// Brings one node up and asks how it is.
-    fn node(&self, node: &NodeSpec, start: Start) -> Result<NodeReport> {
-        let (id, known) = {
-            let state = self
-                .state
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            (state.id.clone(), state.nodes.get(&node.name).cloned())
-        };
-        let known = known.ok_or_else(|| LabError::NoNode(node.name.clone()))?;
-        let mut clock = Clock::new();
-        let leader = match known.stage {
-            Stage::Started { leader, .. } => leader,
-            Stage::Starting => self.boot(node, &known, &id, start, &mut clock)?,
-        };
-        self.progress.step(
-            Some(&node.name),
-            "asking systemd and cloud-init how it went",
-        );
-        let said = self.ask(&node.name, leader)?;
-        let answers = Answers::parse(&said);
-        let network = &self.spec.network;
-        let wanted = [
-            (network.public_interface.as_str(), known.public_address),
-            (network.private_interface.as_str(), known.address),
-        ];
-        let mut phases = clock.laps;
-        if start != Start::Running {
-            phases.extend(answers.phases());
-        }
-        let report = NodeReport {
-            name: node.name.clone(),
-            start,
-            system: answers.system(),
-            failed_units: answers.failed_units(),
-            cloud_init: answers.cloud_init(),
-            network_problems: answers.network_problems(&wanted),
-            phases,
-        };
-        let complaints = report.complaints().len();
-        let words = match complaints {
-            0 => "running".to_owned(),
-            1 => "running, with 1 complaint".to_owned(),
-            _ => format!("running, with {complaints} complaints"),
-        };
-        self.progress.step(Some(&node.name), &words);
-        Ok(report)
-    }
-
-    fn boot(
-        &self,
-        node: &NodeSpec,
-        known: &NodeState,
-        id: &str,
-        start: Start,
-        clock: &mut Clock,
-    ) -> Result<Process> {
-        let group = self.hierarchies.group(&known.group);
-        let namespace = Namespace::named(id);
-        let ports = Ports::of(known.index);
-        let disk = Disk::at(self.store.nodes().join(&node.name));
-        namespace.unplug(&ports)?;
-        if start == Start::New {
-            crate::state::remove_tree(disk.directory())?;
-        }
-        self.progress.step(Some(&node.name), "starting");
-        disk.write(self.spec, node, &known.tree)?;
-        group.create()?;
-        match node.memory_limit {
-            Some(bytes) if self.hierarchies.can_limit_memory() => group.limit_memory(bytes)?,
-            Some(_) => self.progress.step(
-                Some(&node.name),
-                "no memory limit: this kernel has no controller for it",
-            ),
-            None => {}
-        }
-        let launch = Launch {
-            name: &node.name,
-            disk: &disk,
-            tree: &known.tree,
-            namespace: &namespace,
-            group: &group,
-            ports: &ports,
-            private_interface: &self.spec.network.private_interface,
-            public_interface: &self.spec.network.public_interface,
-            socket: &socket_path(id, known.index),
-            limit: self.options.boot_limit,
-        };
-        let mut launched = launch.start()?;
-        self.record(
-            &node.name,
-            Stage::Started {
-                nspawn: launched.nspawn,
-                leader: launched.leader,
-            },
-        )?;
-        clock.lap("launch");
-        self.progress.step(Some(&node.name), "booting");
-        launched
-            .wait_ready(&launch)
-            .map_err(|error| with_jobs(error, launched.leader.pid))?;
-        clock.lap("boot");
-        Ok(launched.leader)
-    }
-
-    /// Asks a node how it is. One that was started by a program that has since ended may still be booting, and is waited for.
-    fn ask(&self, name: &str, leader: Process) -> Result<String> {
-        let limit = self.options.boot_limit;
-        let asked = enter(leader.pid, &["sh", "-c", QUESTIONS], Some(limit));
-        asked.map_err(|error| match error {
-            // timeout(1)
-            LabError::Failed { status, .. } if status == "exit status 124" => with_jobs(
-                LabError::Timeout {
-                    what: format!("the boot of node {name}"),
-                    limit,
-                },
-                leader.pid,
-            ),
-            other => other,
-        })
-    }
-
-    fn record(&self, name: &str, stage: Stage) -> Result<()> {
-        let mut state = self
-            .state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(node) = state.nodes.get_mut(name) {
-            node.stage = stage;
-        }
-        self.store.save(&state)
-    }
-}
-
-/// Adds to a time-out what the node's systemd is still waiting for.
-fn with_jobs(error: LabError, leader: u32) -> LabError {
-    let LabError::Timeout { what, limit } = error else {
-        return error;
-    };
-    let jobs = enter(
-        leader,
-        &["systemctl", "list-jobs", "--no-legend", "--plain"],
-        Some(Duration::from_secs(10)),
-    );
-    let running: Vec<String> = jobs
-        .unwrap_or_default()
-        .lines()
-        .filter(|line| line.trim_end().ends_with("running"))
-        .filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned))
-        .collect();
-    let what = if running.is_empty() {
-        what
-    } else {
-        format!("{what} (it is still at {})", running.join(", "))
-    };
-    LabError::Timeout { what, limit }
-}
-
 /// overlayfs cannot keep a writable layer everywhere, and its own words on that are "wrong fs type, bad option, bad superblock".
 fn can_carry_disks(state_dir: &Path) -> Result<()> {
     // <linux/magic.h>
@@ -475,33 +302,8 @@ fn can_carry_disks(state_dir: &Path) -> Result<()> {
         V9FS => "9p (on WSL, choose a directory of the Linux file system)",
         _ => return Ok(()),
     };
-    let dir: PathBuf = state_dir.to_owned();
     Err(LabError::Spec(format!(
         "{} is on {name}, where the nodes' disks cannot be kept; choose another directory",
-        dir.display()
+        state_dir.display()
     )))
-}
-
-/// Takes lap times.
-struct Clock {
-    last: Instant,
-    laps: Vec<Phase>,
-}
-
-impl Clock {
-    fn new() -> Clock {
-        Clock {
-            last: Instant::now(),
-            laps: Vec::new(),
-        }
-    }
-
-    fn lap(&mut self, name: &str) {
-        let seconds = self.last.elapsed().as_millis() as f64 / 1000.0;
-        self.laps.push(Phase {
-            name: name.to_owned(),
-            seconds,
-        });
-        self.last = Instant::now();
-    }
 }

@@ -127,7 +127,7 @@ impl Group {
             .rev()
             .filter(|d| d.join("cgroup.subtree_control").exists())
         {
-            for controller in ["memory", "pids", "cpu", "io"]
+            for controller in ["memory", "pids"]
                 .into_iter()
                 .filter(|c| offers(directory, c))
             {

@@ -11,11 +11,13 @@
 mod boot;
 mod cgroup;
 mod command;
+mod down;
 mod error;
 mod http;
 mod lab;
 mod launch;
 mod network;
+mod node;
 mod outcome;
 mod preflight;
 mod process;
@@ -25,9 +27,10 @@ mod state;
 pub mod tree;
 
 pub use boot::{UpOptions, up};
+pub use down::down;
 pub use error::LabError;
 pub use http::serve;
-pub use lab::{Lab, NodeStatus, Output, RunState, Status, down};
+pub use lab::{Lab, NodeStatus, Output, RunState, Status};
 pub use outcome::{CloudInit, NodeReport, Phase, Start};
 pub use preflight::{Missing, MissingItem, preflight};
 pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Repository, TreeSpec};
