@@ -94,3 +94,11 @@ pub(crate) fn json(value: &impl serde::Serialize) -> String {
         Err(error) => format!("{{\"error\":{:?}}}\n", error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound() {
+        super::command().debug_assert();
+    }
+}

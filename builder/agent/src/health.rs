@@ -165,3 +165,67 @@ fn located(programs: &impl Programs, node: NodeFacts) -> Vec<(String, HealthChec
     }
     checks
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::program::Machine;
+
+    fn write(root: &Root, path: &str, value: &serde_json::Value) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, value.to_string()).unwrap();
+    }
+
+    #[test]
+    fn every_check_is_made_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path());
+        assert!(!look(&root, &Machine, 1).enrolled);
+        let identity = json!({ "fleet": "acme", "node": "n1", "incarnation": 1, "origin": "seed" });
+        write(&root, "/etc/rolesmith/node.json", &identity);
+        assert!(look(&root, &Machine, 1).problems()[0].contains("no facts"));
+        let check =
+            |name: &str, argv: &[&str]| json!({ "name": name, "probe": { "command": argv } });
+        let node = |second: &str| {
+            let checks = json!({ "app": [check("one", &["true"]), check("two", &[second])] });
+            json!({ "name": "n1", "files": [], "health": checks, "openings": [], "private_interface": "lo" })
+        };
+        write(
+            &root,
+            "/usr/lib/rolesmith/facts/nodes/n1/node.json",
+            &node("false"),
+        );
+        let health = look(&root, &Machine, 1);
+        assert_eq!(health.problems(), ["app/two: false exited with 1: "]);
+        write(
+            &root,
+            "/usr/lib/rolesmith/facts/nodes/n1/node.json",
+            &node("true"),
+        );
+        assert!(look(&root, &Machine, 1).healthy);
+    }
+
+    #[test]
+    fn an_old_look_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path());
+        assert!(!Health::read(&root, 100).healthy);
+        write(
+            &root,
+            HEALTH_FILE,
+            &json!({ "enrolled": true, "healthy": true, "at": 100, "checks": [] }),
+        );
+        assert!(Health::read(&root, 100 + STALE).healthy);
+        let old = Health::read(&root, 101 + STALE);
+        assert!(!old.healthy);
+        assert_eq!(
+            old.problems(),
+            [format!("last looked at {} s ago", STALE + 1)]
+        );
+    }
+}

@@ -13,13 +13,16 @@ impl Notifier {
     /// Reads `NOTIFY_SOCKET`. Without it, or with one that cannot be used, nothing is sent.
     #[must_use]
     pub fn from_env() -> Self {
-        let address =
-            env::var("NOTIFY_SOCKET")
-                .ok()
-                .and_then(|name| match name.strip_prefix('@') {
-                    Some(name) => SocketAddr::from_abstract_name(name).ok(),
-                    None => SocketAddr::from_pathname(&name).ok(),
-                });
+        env::var("NOTIFY_SOCKET").map_or(Self(None), |name| Self::to(&name))
+    }
+
+    /// Sends to a socket by its path, or by its abstract name after an `@`.
+    #[must_use]
+    pub fn to(name: &str) -> Self {
+        let address = match name.strip_prefix('@') {
+            Some(name) => SocketAddr::from_abstract_name(name).ok(),
+            None => SocketAddr::from_pathname(name).ok(),
+        };
         Self(address.and_then(|address| Some((UnixDatagram::unbound().ok()?, address))))
     }
 
@@ -36,4 +39,22 @@ impl Notifier {
 pub fn watchdog() -> Option<Duration> {
     let microseconds = env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
     Some(Duration::from_micros(microseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_and_a_missing_manager_does_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        Notifier::to(path.to_str().unwrap()).send("READY=1");
+        let mut message = [0; 16];
+        let length = manager.recv(&mut message).unwrap();
+        assert_eq!(&message[..length], b"READY=1");
+        drop(manager);
+        Notifier::to(path.to_str().unwrap()).send("READY=1");
+    }
 }

@@ -216,3 +216,86 @@ pub fn firewall(word: &str, guard: &Guard, now: u64) -> String {
         _ => word.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Status {
+        Status {
+            enrolled: true,
+            incarnation: Some(1),
+            report: Some(Report {
+                phase: Phase::Converged,
+                changed: 100,
+                updated: 200,
+                ..Report::default()
+            }),
+            health: Health {
+                enrolled: true,
+                healthy: true,
+                at: 150,
+                problem: None,
+                checks: Vec::new(),
+            },
+            firewall: "active",
+            guard: Guard::default(),
+            alarms: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_node_is_ready_when_nothing_is_missing() {
+        type Change = fn(&mut Status);
+        let cases: [(Change, Option<&str>); 7] = [
+            (|_| {}, None),
+            (|status| status.enrolled = false, Some("not enrolled")),
+            (|status| status.report = None, Some("has not run")),
+            (
+                |status| {
+                    status.report = Some(Report {
+                        phase: Phase::Waiting { why: "x".into() },
+                        ..Report::default()
+                    })
+                },
+                Some("x"),
+            ),
+            (
+                |status| {
+                    status.report = Some(Report {
+                        phase: Phase::Failed { what: "y".into() },
+                        ..Report::default()
+                    })
+                },
+                Some("y"),
+            ),
+            // Health as it was before the last change tells nothing.
+            (
+                |status| status.health.at = 99,
+                Some("since the last change"),
+            ),
+            (
+                |status| (status.health.healthy, status.health.problem) = (false, Some("z".into())),
+                Some("z"),
+            ),
+        ];
+        for (change, missing) in cases {
+            let mut status = good();
+            change(&mut status);
+            let found = status.missing().join("; ");
+            match missing {
+                None => assert_eq!(found, ""),
+                Some(text) => assert!(found.contains(text), "{text}: {found}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_pending_set_says_what_to_do() {
+        let guard = Guard::default().tried("a", 1000);
+        assert!(
+            firewall("pending", &guard, 1010).starts_with("pending: taken back in 110 s unless")
+        );
+        assert!(good().table(1010).contains("converged"));
+    }
+}

@@ -283,22 +283,28 @@ fn units_by_what_they_are_and_what_changed() {
 
 #[test]
 fn what_systemd_does_not_start_at_boot_is_started_once_a_boot() {
-    for (enabled, expected) in [(false, vec!["Start app.service"]), (true, vec![])] {
+    let table = [
+        (false, false, vec!["Start app.service"]),
+        // Whoever started it: it was up in this boot, so it stays stopped if somebody stops it.
+        (false, true, vec!["Note app.service"]),
+        (true, false, vec![]),
+        (true, true, vec![]),
+    ];
+    for (enabled, running, expected) in table {
         let (mut seen, _) = done();
         seen.boot = "boot-2".to_owned();
-        *seen
-            .roles
-            .get_mut("app")
-            .unwrap()
-            .units
-            .get_mut("app.service")
-            .unwrap() = UnitSeen {
+        let app = seen.roles.get_mut("app").unwrap();
+        *app.units.get_mut("app.service").unwrap() = UnitSeen {
             known: true,
             masked: false,
-            running: false,
+            running,
             enabled,
         };
-        assert_eq!(words(&decide(&seen)), expected);
+        assert_eq!(
+            words(&decide(&seen)),
+            expected,
+            "enabled {enabled} running {running}"
+        );
     }
 }
 

@@ -219,8 +219,9 @@ impl Work<'_> {
         let ours = unit.start == Start::Enrolled;
         if let Some(memory) = memory.filter(|memory| memory.fingerprint == fingerprint) {
             // What systemd does not start at boot is started here, once a boot.
-            let missed = ours && !now.running && !now.enabled && memory.boot != self.seen.boot;
-            return missed.then_some(Verb::Start);
+            let first_look = ours && !now.enabled && memory.boot != self.seen.boot;
+            let verb = if now.running { Verb::Note } else { Verb::Start };
+            return first_look.then_some(verb);
         }
         Some(match (now.running, unit.on_change) {
             (false, _) if ours => Verb::Start,

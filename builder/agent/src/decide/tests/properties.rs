@@ -157,66 +157,93 @@ fn any_role() -> impl Strategy<Value = AnyRole> {
 /// A machine with up to three roles, in any state, after an earlier run that went as far as it could.
 fn any_machine() -> impl Strategy<Value = Observed> {
     let roles = prop::collection::vec(any_role(), 1..4);
-    (roles, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(roles, seed, ran_before, rebooted)| {
-            let mut seen = fresh();
+    (
+        roles,
+        any::<bool>(),
+        any::<bool>(),
+        prop::option::of(any::<u32>()),
+    )
+        .prop_map(|(roles, seed, rebooted, changes)| {
+            let mut seen = machine(roles);
             super::identity(&mut seen).origin = if seed { Origin::Seed } else { Origin::Enroll };
-            let names = ["base", "app", "edge"];
-            facts(&mut seen).members[0].roles = names[..roles.len()]
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect();
-            seen.roles.clear();
-            // Paths in order: two of the first three are guarded where the role is base.
-            let paths = ["firewall.v4", "other", "sshd.conf", "z"];
-            for (name, (configured, unsettled, units, files, joins, chained, stray)) in
-                names.into_iter().zip(roles)
-            {
-                let before: &[&str] = if chained && name != "base" {
-                    &["base"]
-                } else {
-                    &[]
-                };
-                let mut made = role(name, before);
-                made.configured = configured.map(str::to_owned);
-                made.unsettled = unsettled.then(|| "unpacked".to_owned());
-                for (number, (start, on_change, found)) in units.into_iter().enumerate() {
-                    let unit_name = format!("{name}-{number}.service");
-                    manifest(&mut made)
-                        .units
-                        .push(unit(&unit_name, start, on_change));
-                    made.units.insert(unit_name, found);
-                }
-                made.files = files
-                    .into_iter()
-                    .zip(paths)
-                    .map(|((wanted, installed), path)| WantedFile {
-                        path: path.to_owned(),
-                        wanted,
-                        installed,
-                    })
-                    .collect();
-                if joins {
-                    manifest(&mut made).cluster = Some(Cluster::Join("/join".to_owned()));
-                }
-                if stray {
-                    made.strays = vec!["firewall.old".to_owned(), "stray".to_owned()];
-                }
-                seen.roles.insert(name.to_owned(), made);
-            }
-            if ran_before {
+            if let Some(changes) = changes {
                 run(&mut seen, Cut::Never);
-                for role in seen.roles.values_mut() {
-                    role.configured = role.configured.as_ref().map(|_| "2".to_owned());
-                }
-                facts(&mut seen).version = 8;
+                change(&mut seen, changes);
             }
             if rebooted {
                 seen.boot = "boot-2".to_owned();
             }
             seen
-        },
-    )
+        })
+}
+
+fn machine(roles: Vec<AnyRole>) -> Observed {
+    let mut seen = fresh();
+    let names = ["base", "app", "edge"];
+    facts(&mut seen).members[0].roles = names[..roles.len()]
+        .iter()
+        .map(|&name| name.to_owned())
+        .collect();
+    seen.roles.clear();
+    // Paths in order: two of the first three are guarded where the role is base.
+    let paths = ["firewall.v4", "other", "sshd.conf", "z"];
+    for (name, (configured, unsettled, units, files, joins, chained, stray)) in
+        names.into_iter().zip(roles)
+    {
+        let before: &[&str] = if chained && name != "base" {
+            &["base"]
+        } else {
+            &[]
+        };
+        let mut made = role(name, before);
+        made.configured = configured.map(str::to_owned);
+        made.unsettled = unsettled.then(|| "unpacked".to_owned());
+        for (number, (start, on_change, found)) in units.into_iter().enumerate() {
+            let unit_name = format!("{name}-{number}.service");
+            manifest(&mut made)
+                .units
+                .push(unit(&unit_name, start, on_change));
+            made.units.insert(unit_name, found);
+        }
+        let files = files.into_iter().zip(paths);
+        made.files = files
+            .map(|((wanted, installed), path)| WantedFile {
+                path: path.to_owned(),
+                wanted,
+                installed,
+            })
+            .collect();
+        if joins {
+            manifest(&mut made).cluster = Some(Cluster::Join("/join".to_owned()));
+        }
+        if stray {
+            made.strays = vec!["firewall.old".to_owned(), "stray".to_owned()];
+        }
+        seen.roles.insert(name.to_owned(), made);
+    }
+    seen
+}
+
+/// Newer facts, versions and files, units that came and went: each bit of `changes` is one of these.
+fn change(seen: &mut Observed, mut changes: u32) {
+    let mut next = || {
+        changes = changes.rotate_left(1);
+        changes & 1 == 1
+    };
+    facts(seen).version = 8;
+    for role in seen.roles.values_mut() {
+        if next() {
+            role.configured = role.configured.as_ref().map(|_| "2".to_owned());
+        }
+        for file in &mut role.files {
+            if next() && file.wanted.is_ok() {
+                file.wanted = Ok(spec("newer"));
+            }
+        }
+        for unit in role.units.values_mut() {
+            unit.running ^= next();
+        }
+    }
 }
 
 proptest! {
