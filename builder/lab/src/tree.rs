@@ -9,7 +9,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Stdio,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -113,18 +113,13 @@ pub fn ensure(spec: &TreeSpec, refresh: bool, progress: &dyn Progress) -> Result
     let key = key(spec);
     let known = || newest(&directory, &key);
     if let (false, Some(tree)) = (refresh, known()?) {
-        return Ok(tree);
+        return tree.used();
     }
     let _lock = Lock::take(&directory.join("lock"), true)?;
     if let (false, Some(tree)) = (refresh, known()?) {
-        return Ok(tree);
+        return tree.used();
     }
-    for left in entries(&directory)?
-        .into_iter()
-        .filter(|path| is_half_built(path))
-    {
-        remove_tree(&left)?;
-    }
+    clear(&directory, SystemTime::now())?;
     let half = directory.join(format!(".building-{key}"));
     progress.step(
         None,
@@ -143,6 +138,9 @@ pub fn ensure(spec: &TreeSpec, refresh: bool, progress: &dyn Progress) -> Result
         .expect("a struct of strings and a number has a JSON form");
     fs::write(half.join("tree.json"), text + "\n")
         .map_err(LabError::file("write", half.join("tree.json")))?;
+    // What the name promises must be on the disk before the name is.
+    let synced = fs::File::open(&half).and_then(|tree| Ok(rustix::fs::syncfs(tree)?));
+    synced.map_err(LabError::file("write", &half))?;
     let whole = directory.join(format!("{}-{key}-{built}", spec.suite));
     fs::rename(&half, &whole).map_err(LabError::file("rename", &half))?;
     Ok(Tree {
@@ -152,7 +150,8 @@ pub fn ensure(spec: &TreeSpec, refresh: bool, progress: &dyn Progress) -> Result
     })
 }
 
-/// Removes the trees that a newer one of the same key has replaced and that no lab stands on any more. Returns what was removed.
+/// Removes trees that nobody will miss: no lab stands on them, and either a newer one of the same key has replaced them or nobody
+/// asked for them in two weeks. Every build does this too. Returns what was removed.
 ///
 /// # Errors
 /// [`LabError::File`].
@@ -162,14 +161,34 @@ pub fn prune(cache_dir: &Path) -> Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     let _lock = Lock::take(&directory.join("lock"), true)?;
+    clear(&directory, SystemTime::now())
+}
+
+/// A tree that was asked for so recently may be about to get its lab.
+const RECENT: Duration = Duration::from_secs(3600);
+
+/// How long a tree is kept for a lab that may come again.
+const KEPT: Duration = Duration::from_secs(14 * 86_400);
+
+/// Removes what is half built, and the trees that nobody will miss. The caller holds the lock.
+fn clear(directory: &Path, now: SystemTime) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
-    for path in entries(&directory)? {
+    for path in entries(directory)? {
+        if is_half_built(&path) {
+            remove_tree(&path)?;
+            continue;
+        }
         let Some(tree) = read(&path) else { continue };
+        let label = path.join("tree.json");
+        let used = fs::metadata(&label)
+            .and_then(|data| data.modified())
+            .map_err(LabError::file("read", label))?;
+        let unused = now.duration_since(used).unwrap_or_default();
         let replaced =
-            newest(&directory, &tree.key)?.is_some_and(|newest| newest.built > tree.built);
-        if replaced && !in_use(&path)? {
+            newest(directory, &tree.key)?.is_some_and(|newest| newest.built > tree.built);
+        if (unused > KEPT || replaced && unused > RECENT) && !in_use(&path)? {
             // Out of the way first: half a tree must not carry a tree's name.
-            let away = directory.join(format!(".building-{}-old", tree.key));
+            let away = directory.join(format!(".building-{}-{}", tree.key, tree.built));
             fs::rename(&path, &away).map_err(LabError::file("rename", &path))?;
             remove_tree(&away)?;
             removed.push(path);
@@ -179,6 +198,19 @@ pub fn prune(cache_dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Tree {
+    /// Notes that the tree was asked for: its label's time is that of its last use.
+    fn used(self) -> Result<Tree> {
+        let label = self.root.with_file_name("tree.json");
+        let touch = || {
+            fs::File::options()
+                .append(true)
+                .open(&label)?
+                .set_modified(SystemTime::now())
+        };
+        touch().map_err(LabError::file("write", &label))?;
+        Ok(self)
+    }
+
     /// Writes down that the lab in this directory stands on the tree.
     pub(crate) fn hold(&self, id: &str, state_dir: &Path) -> Result<()> {
         let users = users(&self.root);

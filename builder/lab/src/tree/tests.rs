@@ -76,22 +76,52 @@ fn the_newest_complete_tree_is_taken_and_no_half_built_one() {
 }
 
 #[test]
-fn pruning_keeps_the_newest_and_what_a_lab_stands_on() {
+fn replaced_and_forgotten_trees_go_unless_a_lab_stands_on_them() {
     let cache = tempfile::tempdir().expect("a directory");
     let lab = tempfile::tempdir().expect("a directory");
     let spec = spec(cache.path());
-    let (free, held, new) = (
-        plant(cache.path(), &spec, 1),
-        plant(cache.path(), &spec, 2),
-        plant(cache.path(), &spec, 3),
-    );
+    let trees = cache.path().join("trees");
+    let [free, held, new] = [1, 2, 3].map(|built| plant(cache.path(), &spec, built));
+    let half = trees.join(".building-x");
+    fs::create_dir(&half).expect("made");
     let tree = read(&held).expect("a tree");
     tree.hold("lab-x", lab.path()).expect("held");
     fs::write(lab.path().join("lab.json"), "{}").expect("written");
-    assert_eq!(prune(cache.path()).expect("pruned"), [free]);
-    assert!(held.exists() && new.exists());
+
+    let now = SystemTime::now();
+    let none: [PathBuf; 0] = [];
+    assert_eq!(clear(&trees, now).expect("cleared"), none, "just asked for");
+    assert!(!half.exists());
+    let soon = now + RECENT + Duration::from_secs(60);
+    assert_eq!(
+        clear(&trees, soon).expect("cleared"),
+        [free],
+        "replaced, and nobody's"
+    );
     release(&tree.root, "lab-x").expect("released");
-    assert_eq!(prune(cache.path()).expect("pruned"), [held]);
+    assert_eq!(
+        clear(&trees, soon).expect("cleared"),
+        [held],
+        "nobody's any more"
+    );
+    assert_eq!(
+        clear(&trees, now + KEPT - RECENT).expect("cleared"),
+        none,
+        "the newest is kept"
+    );
+    let later = now + KEPT + Duration::from_secs(60);
+    let backdated = fs::File::options()
+        .append(true)
+        .open(new.join("tree.json"))
+        .expect("opened");
+    backdated.set_modified(now - KEPT).expect("set");
+    ensure(&spec, false, &Silent).expect("known");
+    assert_eq!(
+        clear(&trees, now + RECENT).expect("cleared"),
+        none,
+        "asked for again"
+    );
+    assert_eq!(clear(&trees, later).expect("cleared"), [new], "forgotten");
 }
 
 #[test]
