@@ -198,6 +198,9 @@ pub struct Enroll {
     /// Only look, and say what would be changed
     #[arg(long)]
     pub dry_run: bool,
+    /// Bring changed or added secrets to a node that is enrolled already, and nothing else
+    #[arg(long, conflicts_with = "install")]
+    pub secrets: bool,
     /// Install the node's packages too, and confirm its firewall over a new connection
     #[arg(long)]
     pub install: bool,

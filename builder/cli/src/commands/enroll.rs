@@ -1,15 +1,171 @@
 //! rolesmith enroll
 
+use rolesmith_formats::seed::Seed;
+use rolesmith_host::enroll::{
+    self, Change, Confirmation, Conflict, EnrollError, Expectations, Probe, Progress, Ssh, Target,
+    Weight,
+};
+use rolesmith_model::facts::Origin;
+
 use crate::{
     app::App,
     args::Enroll,
+    project,
     report::{Failure, Outcome},
 };
 
-/// Brings an existing machine into the fleet.
-pub fn run(_app: &App, _args: &Enroll) -> Outcome {
-    Err(Failure::new(
-        "enroll is not there yet",
-        "boot a fresh machine with `rolesmith user-data`",
-    ))
+/// Looks, names every conflict, and only then changes the machine, saying each thing that it changes.
+pub fn run(app: &App, args: &Enroll) -> Outcome {
+    let plan = project::plan(app)?;
+    let node = project::node(&plan, &args.node)?;
+    let keys = project::keys(app, &plan)?;
+    let seed = project::seed(&plan, &keys, node, Origin::Enroll)?;
+    app.say(format_args!("Connecting to {}.", args.ssh));
+    let machine = Ssh::connect(Target {
+        host: args.ssh.clone(),
+        port: args.port,
+        options: args.ssh_options.clone(),
+        sudo: args.sudo,
+    })
+    .map_err(|e| {
+        Failure::because(
+            &e,
+            "see whether `ssh` with the same options gets there, as root or with --sudo",
+        )
+    })?;
+    let probe = enroll::look(&machine).map_err(failure)?;
+    if args.secrets {
+        return apply(app, &machine, &enroll::secret_changes(&seed));
+    }
+    let wanted = Expectations::new(&plan, node, &seed, app.now);
+    let conflicts = enroll::conflicts(&probe, &wanted);
+    show(app, &conflicts)?;
+    let stopping = enroll::stopping(&conflicts, &args.accept).map_err(|e| {
+        Failure::because(&e, "the codes are shown in brackets beside each conflict")
+    })?;
+    let changes = enroll::changes(&seed, &probe);
+    if args.dry_run {
+        app.say("Nothing was changed. Without --dry-run these would be done:");
+        for change in changes
+            .iter()
+            .chain(args.install.then(|| enroll::installation(&seed)).iter())
+        {
+            app.say(format_args!("  {}", change.sentence()));
+        }
+    }
+    if !stopping.is_empty() {
+        let codes: Vec<&str> = stopping.iter().map(|c| c.code).collect();
+        return Err(Failure::new(
+            format!(
+                "{} is as it was: {} in the way ({})",
+                args.ssh,
+                plural(codes.len()),
+                codes.join(", ")
+            ),
+            "do what each of them says; to go on in spite of one: --accept CODE",
+        ));
+    }
+    if args.dry_run {
+        return Ok(());
+    }
+    apply(app, &machine, &changes)?;
+    if args.install {
+        install(app, &machine, &seed, &probe, &wanted)?;
+    } else {
+        app.say(format_args!(
+            "{} is enrolled as {}. Next, on the machine: apt-get update && apt-get install {}\n\
+             Its firewall is then on trial for two minutes; confirm it over a new connection: rolesmith-agent firewall confirm",
+            args.ssh,
+            args.node,
+            seed.packages.join(" ")
+        ));
+    }
+    Ok(())
+}
+
+fn failure(error: EnrollError) -> Failure {
+    let help = match &error {
+        EnrollError::LockedOut(_) | EnrollError::TakenBack => {
+            "mend what keeps new connections out (the node's ssh_port, [network] public_interface), then `rolesmith-agent firewall load` on the machine"
+        }
+        _ => "run the same command again: what is done already is left alone",
+    };
+    Failure::because(&error, help)
+}
+
+fn plural(count: usize) -> String {
+    if count == 1 {
+        "one conflict is".into()
+    } else {
+        format!("{count} conflicts are")
+    }
+}
+
+fn show(app: &App, conflicts: &[Conflict]) -> Outcome {
+    if app.json {
+        let list: Vec<_> = conflicts
+            .iter()
+            .map(|c| {
+                serde_json::json!({
+                    "code": c.code,
+                    "weight": word(c.weight),
+                    "what": c.what,
+                    "consequence": c.consequence,
+                    "help": c.help,
+                })
+            })
+            .collect();
+        anstream::println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "conflicts": list }))?
+        );
+        return Ok(());
+    }
+    if conflicts.is_empty() {
+        app.say("Nothing on the machine collides with what the node will be.");
+    }
+    for conflict in conflicts {
+        app.say(format_args!(
+            "{}: {} [{}]\n  then: {}\n  help: {}",
+            word(conflict.weight),
+            conflict.what,
+            conflict.code,
+            conflict.consequence,
+            conflict.help
+        ));
+    }
+    Ok(())
+}
+
+fn word(weight: Weight) -> &'static str {
+    match weight {
+        Weight::Note => "note",
+        Weight::Blocks => "conflict",
+        Weight::Impossible => "impossible",
+    }
+}
+
+fn apply(app: &App, machine: &Ssh, changes: &[Change]) -> Outcome {
+    enroll::apply(machine, changes, |change, progress| match progress {
+        Progress::Begins => {}
+        Progress::Changed => app.say(format_args!("changed: {}", change.sentence())),
+        Progress::Unchanged => app.say(format_args!("as it is: {}", change.sentence())),
+    })
+    .map_err(failure)
+}
+
+fn install(app: &App, machine: &Ssh, seed: &Seed, probe: &Probe, wanted: &Expectations) -> Outcome {
+    app.say(format_args!("Installing {}.", seed.packages.join(", ")));
+    apply(app, machine, &[enroll::installation(seed)])?;
+    match enroll::confirm(machine, probe, wanted).map_err(failure)? {
+        Confirmation::Confirmed => {
+            app.say("The firewall let a new connection in and is confirmed.")
+        }
+        Confirmation::InForce => app.say("The firewall is in force."),
+    }
+    app.say(format_args!(
+        "{} is a node now: rolesmith-agent status tells how it is.",
+        seed.node
+    ));
+    Ok(())
 }

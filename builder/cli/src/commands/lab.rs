@@ -311,15 +311,18 @@ fn agent(lab: &Lab, node: &str) -> String {
     let Ok(value) = serde_json::from_str::<serde_json::Value>(&output.stdout) else {
         return "not installed".into();
     };
+    let boolean = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_bool);
+    if boolean("/enrolled") == Some(false) {
+        return "not enrolled".into();
+    }
     let state = value
-        .get("state")
-        .and_then(|s| s.as_str())
-        .unwrap_or("unknown")
-        .to_owned();
-    match value.get("healthy").and_then(serde_json::Value::as_bool) {
+        .pointer("/report/state")
+        .and_then(|state| state.as_str())
+        .unwrap_or("waiting");
+    match boolean("/health/healthy") {
         Some(true) => format!("{state}, healthy"),
         Some(false) => format!("{state}, not healthy"),
-        None => state,
+        None => state.to_owned(),
     }
 }
 
