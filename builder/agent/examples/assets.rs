@@ -45,7 +45,10 @@ fn manual(command: &clap::Command) -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     writeln!(page, ".SH COMMANDS")?;
-    for sub in command.get_subcommands() {
+    for sub in command
+        .get_subcommands()
+        .filter(|sub| sub.get_name() != "help")
+    {
         describe(&mut page, sub, sub.get_name())?;
     }
     page.extend_from_slice(SECTIONS.as_bytes());
