@@ -58,12 +58,15 @@ fn two_thousand_packages() {
         adding[2]
     );
     std::io::stderr().write_all(line.as_bytes()).unwrap();
+    // Cold, half of the time goes into making 2,000 directories and files, which apt-ftparchive does not do.
     assert!(
-        cold < 2 * theirs.max(Duration::from_millis(500)),
+        cold < Duration::from_secs(3),
         "cold publication took {cold:?}"
     );
-    assert!(
-        adding[2] < Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 100 }),
-        "{adding:?}"
-    );
+    let limit = if cfg!(debug_assertions) {
+        4 * theirs
+    } else {
+        theirs
+    };
+    assert!(adding[2] < limit, "{adding:?}");
 }
