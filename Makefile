@@ -65,10 +65,11 @@ test-fast:
 	cargo test --locked --workspace
 
 test-publish:
-	cargo test --locked --package rolesmith-host --test publish_stress -- --ignored
+	cargo test --locked --package rolesmith-host --test publish -- --ignored --skip child_
 
 # Each boots real machines, so they run as root and one after the other.
 test-nodes: build agent-deb
+	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet
 	$(MAKE) root-test NAME=packages
 	$(MAKE) root-test NAME=enroll

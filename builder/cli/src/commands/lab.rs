@@ -202,7 +202,7 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
         name: fleet.name.to_string(),
         tree: TreeSpec {
             suite: fleet.suite.codename().into(),
-            cache_dir: lab_root().join("trees"),
+            cache_dir: lab_root(),
             key_extra: None,
             sources: None,
         },
