@@ -2,10 +2,14 @@
 //!
 //! The texts come from the templates in debian/; everything that changes from package to package is an argument of them.
 
-use std::fmt::Write as _;
+mod overrides;
+mod wrap;
+
+use std::io::Write as _;
 
 use rolesmith_model::{
     fleet::Fleet,
+    ids::Suite,
     lock::Locked,
     plan::{Content, Maintainer, Package},
     template,
@@ -72,7 +76,7 @@ pub fn assemble(
     let mut control = Paragraph::parse(&render("control.tera", CONTROL, &context)?)?;
     control.push(
         "Description",
-        description(&package.summary, &package.description),
+        description(&package.summary, &wrap::wrap(&package.description)),
     )?;
     let mut entries: Vec<Entry> = package
         .files
@@ -82,7 +86,7 @@ pub fn assemble(
             Content::Symlink(target) => Entry::symlink(file.path.as_str(), target.as_str()),
         })
         .collect();
-    documentation(package, &context, &mut entries)?;
+    documentation(package, &context, fleet.suite, compression, &mut entries)?;
     Ok(Deb::build(
         &DebInput {
             control,
@@ -181,30 +185,27 @@ fn scripts(parts: &Maintainer, context: &Context) -> Result<Scripts, AssembleErr
 fn documentation(
     package: &Package,
     context: &Context,
+    suite: Suite,
+    compression: Compression,
     entries: &mut Vec<Entry>,
 ) -> Result<(), AssembleError> {
     let dir = format!("/usr/share/doc/{}", package.name);
     let changelog = render("changelog.tera", CHANGELOG, context)?;
-    let changelog = Compression::Gzip
-        .compress(changelog.as_bytes())
-        .map_err(AssembleError::Changelog)?;
+    let changelog = gzip_best(changelog.as_bytes()).map_err(AssembleError::Changelog)?;
     entries.push(Entry::file(format!("{dir}/changelog.gz"), changelog, 0o644));
     let copyright = render("copyright.tera", COPYRIGHT, context)?;
     entries.push(Entry::file(format!("{dir}/copyright"), copyright, 0o644));
-    if !package.lintian.is_empty() {
-        let mut text = String::new();
-        for tag in &package.lintian {
-            let _ = writeln!(text, "# {}", tag.reason.replace('\n', "\n# "));
-            let _ = match &tag.context {
-                Some(context) => writeln!(text, "{}: {} {context}", package.name, tag.tag),
-                None => writeln!(text, "{}: {}", package.name, tag.tag),
-            };
-        }
-        entries.push(Entry::file(
-            format!("/usr/share/lintian/overrides/{}", package.name),
-            text,
-            0o644,
-        ));
-    }
+    entries.push(Entry::file(
+        format!("/usr/share/lintian/overrides/{}", package.name),
+        overrides::file(package, suite, compression),
+        0o644,
+    ));
     Ok(())
+}
+
+/// gzip as Policy 12.3 wants it for documentation: with the best compression, which its header tells.
+fn gzip_best(text: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(text)?;
+    encoder.finish()
 }

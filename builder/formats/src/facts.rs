@@ -32,7 +32,7 @@ pub struct NodeCertificate {
 pub fn signature_override() -> Override {
     Override {
         tag: "misplaced-extra-member-in-deb".into(),
-        context: Some("_gpgorigin".into()),
+        context: Some("_gpgorigin *".into()),
         reason: "The signature that debsig-verify(1) checks; dpkg ignores members that begin with an underscore.".into(),
     }
 }

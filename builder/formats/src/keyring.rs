@@ -59,10 +59,10 @@ fn debsig_policy(fleet: &Fleet, fingerprint: &str) -> String {
          <Policy xmlns=\"https://www.debian.org/debsig/1.0/\">\n\
          \x20 <Origin Name=\"{fleet}\" id=\"{fingerprint}\" Description=\"Packages of the fleet {fleet}\"/>\n\
          \x20 <Selection>\n\
-         \x20   <Required Type=\"origin\" File=\"{fleet}.gpg\" id=\"{fingerprint}\"/>\n\
+         \x20   <Required Type=\"origin\" File=\"{fleet}.pgp\" id=\"{fingerprint}\"/>\n\
          \x20 </Selection>\n\
          \x20 <Verification MinOptional=\"0\">\n\
-         \x20   <Required Type=\"origin\" File=\"{fleet}.gpg\" id=\"{fingerprint}\"/>\n\
+         \x20   <Required Type=\"origin\" File=\"{fleet}.pgp\" id=\"{fingerprint}\"/>\n\
          \x20 </Verification>\n\
          </Policy>\n",
         fleet = fleet.name,
@@ -115,7 +115,7 @@ pub fn package(fleet: &Fleet, keys: &[PublicKeyForms]) -> Package {
         // debsig-verify names both directories after the key's long id.
         let id = &key.fingerprint[key.fingerprint.len().saturating_sub(16)..];
         files.push(file(
-            format!("/usr/share/debsig/keyrings/{id}/{}.gpg", fleet.name),
+            format!("/usr/share/debsig/keyrings/{id}/{}.pgp", fleet.name),
             key.binary.clone(),
             false,
             "the signing key",
