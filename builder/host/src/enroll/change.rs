@@ -119,7 +119,8 @@ impl Change {
     fn install(seed: &Seed) -> Self {
         Self {
             sentence: format!("installs {}", seed.packages.join(" ")),
-            call: format!("install_packages {}", words(&seed.packages)),
+            // Installed already, they do not wake the agent for files that are new.
+            call: format!("install_packages {}\npoke", words(&seed.packages)),
         }
     }
 
