@@ -66,7 +66,8 @@ impl App {
     }
 }
 
-fn clock() -> Outcome<u64> {
+/// The time of day, whatever SOURCE_DATE_EPOCH says; seconds since 1970.
+pub fn clock() -> Outcome<u64> {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map(|d| d.as_secs())

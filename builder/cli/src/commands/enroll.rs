@@ -8,7 +8,7 @@ use rolesmith_host::enroll::{
 use rolesmith_model::facts::Origin;
 
 use crate::{
-    app::App,
+    app::{App, clock},
     args::Enroll,
     project,
     report::{Failure, Outcome},
@@ -37,7 +37,7 @@ pub fn run(app: &App, args: &Enroll) -> Outcome {
     if args.secrets {
         return apply(app, &machine, &enroll::secret_changes(&seed));
     }
-    let wanted = Expectations::new(&plan, node, &seed, app.now);
+    let wanted = Expectations::new(&plan, node, &seed, clock()?);
     let conflicts = enroll::conflicts(&probe, &wanted);
     show(app, &conflicts)?;
     let stopping = enroll::stopping(&conflicts, &args.accept).map_err(|e| {
