@@ -64,7 +64,7 @@ impl Change {
         Self {
             sentence: format!("writes {}{what}", file.path),
             call: format!(
-                "put_file {} {:04o} {} {directory} <<'{END}'\n{body}{END}",
+                "bytes() {{\nbase64 -d <<'{END}'\n{body}{END}\n}}\nput_file {} {:04o} {} {directory}",
                 quote(&file.path),
                 file.mode,
                 quote(file.owner),
