@@ -27,6 +27,8 @@ pub struct Fleet {
     pub source: SourceId,
     /// Its name.
     pub name: FleetName,
+    /// Where its name stands in fleet.toml.
+    pub name_span: std::ops::Range<usize>,
     /// The Debian release of its nodes.
     pub suite: Suite,
     /// Name and address of who answers for it.

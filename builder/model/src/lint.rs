@@ -6,6 +6,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
+    archive_names::closest,
     finding::{Findings, Place},
     plan::{Content, Package},
     source::SourceId,
@@ -143,7 +144,7 @@ pub fn mode(text: &str, place: Place, findings: &mut Findings) -> Option<u32> {
             "role::mode",
             place,
             format!("{text:?} is not a file mode"),
-            "three or four octal digits",
+            "a mode is three or four octal digits",
             "write it as a string, such as \"0644\"",
         );
         return None;
@@ -192,9 +193,30 @@ const LATE_TARGETS: [&str; 6] = [
     "graphical.target",
 ];
 
+/// Sections of the units that a package may ship.
+const SECTIONS: [&str; 11] = [
+    "Unit",
+    "Install",
+    "Service",
+    "Socket",
+    "Timer",
+    "Path",
+    "Mount",
+    "Automount",
+    "Slice",
+    "Swap",
+    "Scope",
+];
+
+fn is_section(line: &str) -> bool {
+    line.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|name| SECTIONS.contains(&name) || name.starts_with("X-"))
+}
+
 /// A whole unit.
 pub fn unit(name: &str, bytes: &[u8], enable: bool, place: Place, findings: &mut Findings) {
-    let Some(text) = unit_text(bytes, place.clone(), findings) else {
+    let Some(text) = unit_text(name, bytes, place.clone(), findings) else {
         return;
     };
     let has = |wanted: &str| text.lines().any(|line| line.trim() == wanted);
@@ -208,7 +230,13 @@ pub fn unit(name: &str, bytes: &[u8], enable: bool, place: Place, findings: &mut
         );
     }
     if name.ends_with(".service") {
-        if !has("[Service]") {
+        let slip = text
+            .lines()
+            .map(str::trim)
+            .any(|line| line.starts_with('[') && !is_section(line));
+        if slip {
+            // Told already; whatever else seems to be missing is probably in it.
+        } else if !has("[Service]") {
             findings.error(
                 "unit::no-service",
                 place.clone(),
@@ -259,30 +287,49 @@ pub fn unit(name: &str, bytes: &[u8], enable: bool, place: Place, findings: &mut
 }
 
 /// The text of a unit or a drop-in.
-pub fn unit_text(bytes: &[u8], place: Place, findings: &mut Findings) -> Option<String> {
+pub fn unit_text(
+    name: &str,
+    bytes: &[u8],
+    place: Place,
+    findings: &mut Findings,
+) -> Option<String> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         findings.error(
             "unit::not-utf8",
             place,
-            "the unit is not UTF-8",
+            format!("{name} is not UTF-8"),
             "systemd would not load it",
-            "convert it",
+            "convert it, for example with iconv(1)",
         );
         return None;
     };
     if text.contains('\r') {
         findings.error(
             "unit::carriage-return",
-            place,
-            "the unit has carriage returns at the ends of its lines",
+            first(text, "\r", &place),
+            format!("{name} has carriage returns at the ends of its lines"),
             "systemd would take them for a part of each value",
             "save it with Unix line endings",
         );
         return None;
     }
     let mut continued = false;
-    for (number, line) in text.lines().enumerate() {
+    for line in text.lines() {
         let trimmed = line.trim();
+        if !continued && trimmed.starts_with('[') && !is_section(trimmed) {
+            let known = SECTIONS.iter().copied();
+            let bare = trimmed.trim_matches(['[', ']']);
+            findings.error(
+                "unit::unknown-section",
+                find(text, line, &place),
+                format!("{trimmed} is not a section of a unit"),
+                "systemd would ignore everything in it (systemd.syntax(7))",
+                closest(bare, known).map_or_else(
+                    || "see systemd.unit(5); a section of your own begins with X-".to_owned(),
+                    |near| format!("did you mean [{near}]?"),
+                ),
+            );
+        }
         let skip = continued || trimmed.is_empty() || trimmed.starts_with(['#', ';', '[']);
         continued = trimmed.ends_with('\\');
         if skip {
@@ -292,7 +339,7 @@ pub fn unit_text(bytes: &[u8], place: Place, findings: &mut Findings) -> Option<
             findings.error(
                 "unit::syntax",
                 find(text, line, &place),
-                format!("line {} is not KEY=VALUE", number + 1),
+                format!("{:?} is not KEY=VALUE", trimmed),
                 "systemd would ignore it",
                 "see systemd.syntax(7)",
             );
@@ -310,7 +357,7 @@ pub fn unit_text(bytes: &[u8], place: Place, findings: &mut Findings) -> Option<
             findings.error(
                 "unit::late-order",
                 find(text, line, &place),
-                format!("the unit waits for {late}"),
+                format!("{name} waits for {late} ({})", key.trim()),
                 "started while cloud-init installs packages, it would wait for ever",
                 "order it after network-online.target or the service that it needs",
             );
@@ -319,7 +366,20 @@ pub fn unit_text(bytes: &[u8], place: Place, findings: &mut Findings) -> Option<
     Some(text.to_owned())
 }
 
-fn find(text: &str, part: &str, place: &Place) -> Place {
+/// Where a line of `text` (a slice of it) stands, without the space around it.
+fn find(text: &str, line: &str, place: &Place) -> Place {
+    let trimmed = line.trim();
+    let offset = (trimmed.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+    match offset {
+        Some(at) if at + trimmed.len() <= text.len() => {
+            Place::new(place.source, at..at + trimmed.len())
+        }
+        _ => first(text, trimmed, place),
+    }
+}
+
+/// Where `part` stands first.
+fn first(text: &str, part: &str, place: &Place) -> Place {
     match text.find(part) {
         Some(at) => Place::new(place.source, at..at + part.len()),
         None => place.clone(),
@@ -327,22 +387,27 @@ fn find(text: &str, part: &str, place: &Place) -> Place {
 }
 
 /// A fragment for a maintainer script. Gives its text with a final line break.
-pub fn fragment(bytes: &[u8], place: Place, findings: &mut Findings) -> Option<String> {
+pub fn fragment(
+    which: &str,
+    bytes: &[u8],
+    place: Place,
+    findings: &mut Findings,
+) -> Option<String> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         findings.error(
             "script::not-utf8",
             place,
-            "the fragment is not UTF-8",
+            format!("the fragment {which} is not UTF-8"),
             "sh reads text",
-            "convert it",
+            "convert it, for example with iconv(1)",
         );
         return None;
     };
     if text.contains('\r') {
         findings.error(
             "script::carriage-return",
-            place,
-            "the fragment has carriage returns at the ends of its lines",
+            first(text, "\r", &place),
+            format!("the fragment {which} has carriage returns at the ends of its lines"),
             "dpkg could not run the script",
             "save it with Unix line endings",
         );
@@ -352,7 +417,7 @@ pub fn fragment(bytes: &[u8], place: Place, findings: &mut Findings) -> Option<S
         findings.error(
             "script::interpreter-line",
             Place::new(place.source, 0..text.lines().next().map_or(0, str::len)),
-            "a fragment begins with #!",
+            format!("the fragment {which} begins with #!"),
             "it is put into a script that has its own first line (#!/bin/sh with set -e)",
             "remove the line; write POSIX sh",
         );
@@ -364,23 +429,23 @@ pub fn fragment(bytes: &[u8], place: Place, findings: &mut Findings) -> Option<S
             continue;
         }
         let first = trimmed.split_ascii_whitespace().next().unwrap_or("");
-        if line == trimmed && (first == "exit" || first == "exec") {
+        if let Some(call) = leaves(line) {
             findings.error(
                 "script::exit",
                 find(text, line, &place),
-                format!("the fragment calls {first}"),
+                format!("the fragment {which} calls {call}"),
                 "what comes after it in the maintainer script would not run",
-                "use if … fi, or `return` inside a function",
+                "use if … fi around the rest, or `return` inside a function",
             );
         }
-        if trimmed.contains("systemctl restart")
-            || trimmed.contains("systemctl start") && !trimmed.contains("--no-block")
-        {
+        // What runs at removal does not run under cloud-init.
+        let installs = which == "preinst" || which == "postinst";
+        if let Some(verb) = waits(trimmed).filter(|_| installs) {
             findings.error(
                 "script::waits",
                 find(text, line, &place),
-                "the fragment starts a service and waits for it",
-                "a postinst never waits for a job: started from cloud-init it could wait for ever",
+                format!("the fragment {which} runs systemctl {verb} and waits for it"),
+                "a maintainer script never waits for a job: started from cloud-init it could wait for ever",
                 "let [[units]] start it, or use systemctl --no-block",
             );
         }
@@ -414,6 +479,38 @@ pub fn fragment(bytes: &[u8], place: Place, findings: &mut Findings) -> Option<S
         text.push('\n');
     }
     Some(text)
+}
+
+/// What on a line ends the whole script, although nothing is wrong: `exit` with status 0 anywhere, `exit` and `exec` at
+/// the beginning of a line. To fail inside a condition is a script's right.
+fn leaves(line: &str) -> Option<&'static str> {
+    let starts = |word: &str| {
+        line.strip_prefix(word).is_some_and(|rest| {
+            !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '=')
+        })
+    };
+    if starts("exec") {
+        return Some("exec");
+    }
+    let code = line.split(" #").next().unwrap_or(line);
+    let words: Vec<&str> = code
+        .split([' ', '\t', ';', '&', '|', '{', '}'])
+        .filter(|w| !w.is_empty())
+        .collect();
+    let early = words
+        .iter()
+        .position(|w| *w == "exit")
+        .is_some_and(|at| words.get(at + 1).is_none_or(|status| *status == "0"));
+    let quoted = code.contains(['"', '\'']);
+    (starts("exit") || early && !quoted).then_some("exit")
+}
+
+/// The verb of a systemctl call that returns only when its job is done.
+fn waits(line: &str) -> Option<&'static str> {
+    let calls = line.contains("systemctl") && !line.contains("--no-block");
+    ["start", "restart", "reload-or-restart", "try-restart"]
+        .into_iter()
+        .find(|verb| calls && line.split_ascii_whitespace().any(|word| word == *verb))
 }
 
 /// The finished package: what can be seen only when everything is together.

@@ -1,6 +1,6 @@
 //! The plan: the fleet resolved to packages and nodes, nothing left to choose.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     facts::NodeFile,
@@ -18,6 +18,15 @@ pub enum Origin {
     Template(String),
     /// Made by the builder from entries of role.toml or fleet.toml; the text says which.
     Generated(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Source(path) | Origin::Template(path) => f.write_str(path),
+            Origin::Generated(from) => f.write_str(from),
+        }
+    }
 }
 
 /// What stands at a path.

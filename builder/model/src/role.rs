@@ -1,6 +1,6 @@
 //! Roles as they were found: every role.toml parsed, roles that extend others put on top of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     archive_names::closest,
@@ -8,6 +8,7 @@ use crate::{
     ids::RoleName,
     role_file::RoleFile,
     source::{RoleDir, SourceId, Sources},
+    validate::toml_error::{self, Document},
 };
 
 /// One role.toml with its directory.
@@ -62,24 +63,39 @@ impl Role {
 
 /// Every role that a fleet can use.
 #[derive(Debug, Clone, Default)]
-pub struct Roles(BTreeMap<RoleName, Role>);
+pub struct Roles {
+    sound: BTreeMap<RoleName, Role>,
+    broken: BTreeSet<String>,
+}
 
 impl Roles {
     /// The role of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Role> {
-        self.0.get(name)
+        self.sound.get(name)
+    }
+
+    /// The names of all of them.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.sound.keys().map(RoleName::as_str).collect()
+    }
+
+    /// Whether there is a directory of that name that was left out because of errors, which were told.
+    #[must_use]
+    pub fn is_broken(&self, name: &str) -> bool {
+        self.broken.contains(name)
     }
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Role> {
-        self.0.values()
+        self.sound.values()
     }
 
     /// The name most like the one given.
     #[must_use]
     pub fn similar(&self, name: &str) -> Option<&str> {
-        closest(name, self.0.keys().map(RoleName::as_str))
+        closest(name, self.sound.keys().map(RoleName::as_str))
     }
 
     /// Reads every role directory. Roles with errors are left out, and what depends on them is still looked at.
@@ -99,17 +115,36 @@ impl Roles {
             if roles.contains_key(name.as_str()) {
                 continue;
             }
-            if let Some(role) = assemble(&name, &builtin, &own, findings) {
+            let parsed_all = |name: &str| {
+                !sources
+                    .roles
+                    .iter()
+                    .any(|dir| dir.name == name && !dir.builtin && !own.contains_key(name))
+            };
+            // A directory of the fleet with the name of a built-in role, but with errors, is not the built-in role.
+            if !parsed_all(&name) {
+                continue;
+            }
+            if let Some(role) = assemble(&name, &builtin, &own, &parsed_all, findings) {
                 roles.insert(role.name.clone(), role);
             }
         }
-        let roles = Self(roles);
+        let broken = sources
+            .roles
+            .iter()
+            .map(|dir| dir.name.clone())
+            .filter(|name| !roles.contains_key(name.as_str()))
+            .collect();
+        let roles = Self {
+            sound: roles,
+            broken,
+        };
         roles.check_requirements(findings);
         roles
     }
 
     fn check_requirements(&self, findings: &mut Findings) {
-        for role in self.0.values() {
+        for role in self.sound.values() {
             for layer in &role.layers {
                 for required in &layer.file.role.requires {
                     let place = layer.place(required.span());
@@ -122,12 +157,9 @@ impl Roles {
                             "the same role",
                             "remove it from `requires`",
                         );
-                    } else if self.get(wanted).is_none() {
+                    } else if self.get(wanted).is_none() && !self.is_broken(wanted) {
                         let help = self.similar(wanted).map_or_else(
-                            || {
-                                "write the name of a built-in role or of a directory in roles/"
-                                    .to_owned()
-                            },
+                            || format!("known roles are {}", self.names().join(", ")),
                             |near| format!("did you mean {near:?}?"),
                         );
                         findings.error(
@@ -137,14 +169,14 @@ impl Roles {
                                 "role {} requires {wanted:?}, which is not a role",
                                 role.name
                             ),
-                            "no role has this name, or it has errors itself",
+                            "neither built in nor a directory in roles/",
                             help,
                         );
                     }
                 }
             }
         }
-        for role in self.0.values() {
+        for role in self.sound.values() {
             if let Some(cycle) = self.cycle_from(role) {
                 // Told once, at the role that comes first by name.
                 if cycle.iter().min().map(String::as_str) != Some(role.name.as_str()) {
@@ -257,13 +289,13 @@ fn parse(sources: &Sources, dir: &RoleDir, findings: &mut Findings) -> Option<La
             files: dir.files.clone(),
         }),
         Err(error) => {
-            findings.error(
-                "role::syntax",
-                Place::new(dir.manifest, error.span().unwrap_or(0..0)),
-                crate::validate::toml_message(&error),
-                "not what role.toml may hold here",
-                "the keys of role.toml are described in docs/roles.md and in its JSON Schema",
-            );
+            let document = Document {
+                id: dir.manifest,
+                text,
+                name: "role.toml",
+                docs: "docs/roles.md",
+            };
+            toml_error::report(document, &error, findings);
             None
         }
     }
@@ -271,13 +303,19 @@ fn parse(sources: &Sources, dir: &RoleDir, findings: &mut Findings) -> Option<La
 
 type Layers = BTreeMap<String, Layer>;
 
-fn assemble(name: &str, builtin: &Layers, own: &Layers, findings: &mut Findings) -> Option<Role> {
+fn assemble(
+    name: &str,
+    builtin: &Layers,
+    own: &Layers,
+    readable: &dyn Fn(&str) -> bool,
+    findings: &mut Findings,
+) -> Option<Role> {
     let top = own.get(name).or_else(|| builtin.get(name))?;
     let mut layers = vec![top.clone()];
     if !top.builtin
         && builtin.contains_key(name)
         && top.file.role.extends.is_none()
-        && !top.file.role.replaces_builtin
+        && !top.file.role.replaces_builtin()
     {
         findings.error(
             "role::shadows-builtin",
@@ -288,14 +326,37 @@ fn assemble(name: &str, builtin: &Layers, own: &Layers, findings: &mut Findings)
         );
         return None;
     }
-    if top.file.role.replaces_builtin && (top.builtin || !builtin.contains_key(name)) {
-        findings.error(
-            "role::replaces-nothing",
-            Place::whole(top.manifest),
-            format!("`replaces_builtin` is set, but there is no built-in role {name}"),
-            "nothing to replace",
-            "remove the line",
-        );
+    if let Some(replaces) = top
+        .file
+        .role
+        .replaces_builtin
+        .as_ref()
+        .filter(|r| *r.get_ref())
+    {
+        let place = top.place(replaces.span());
+        if top.builtin || !builtin.contains_key(name) {
+            findings.error(
+                "role::replaces-nothing",
+                place,
+                format!("`replaces_builtin` is set, but there is no built-in role {name}"),
+                "nothing to replace",
+                "remove the line",
+            );
+        } else if top
+            .file
+            .role
+            .extends
+            .as_ref()
+            .is_some_and(|e| e.get_ref() == name)
+        {
+            findings.error(
+                "role::extends-and-replaces",
+                place,
+                format!("role {name} both extends and replaces the built-in role {name}"),
+                "it would be added to what it replaces",
+                "remove one of `extends` and `replaces_builtin`",
+            );
+        }
     }
     loop {
         let lowest = layers.last().expect("begins with one layer");
@@ -311,26 +372,48 @@ fn assemble(name: &str, builtin: &Layers, own: &Layers, findings: &mut Findings)
             own.get(base_name).or_else(|| builtin.get(base_name))
         };
         let Some(base) = base else {
-            findings.error(
-                "role::extends-unknown",
-                place,
-                format!(
-                    "role {} extends {base_name:?}, which is not a role",
-                    lowest.name
-                ),
-                "no such role, or it has errors itself",
-                "write the name of a built-in role or of a directory in roles/",
-            );
+            if base_name == name {
+                findings.error(
+                    "role::extends-itself",
+                    place,
+                    format!("role {name} extends itself"),
+                    "there is no built-in role of this name below it",
+                    "remove the line, or write the name of another role",
+                );
+            } else if readable(base_name) {
+                let known = builtin.keys().chain(own.keys()).map(String::as_str);
+                findings.error(
+                    "role::extends-unknown",
+                    place,
+                    format!(
+                        "role {} extends {base_name:?}, which is not a role",
+                        lowest.name
+                    ),
+                    "neither built in nor a directory in roles/",
+                    closest(base_name, known).map_or_else(
+                        || "write the name of a built-in role or of a directory in roles/".into(),
+                        |near| format!("did you mean {near:?}?"),
+                    ),
+                );
+            }
             return None;
         };
         if layers.iter().any(|l| l.manifest == base.manifest) {
-            findings.error(
-                "role::extends-cycle",
-                place,
-                format!("role {name} extends itself through {base_name:?}"),
-                "the circle closes here",
-                "let one of the roles stand alone",
-            );
+            let mut circle: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
+            circle.push(base_name);
+            // Told once, at the role that comes first by name.
+            if circle.iter().min() == Some(&name) {
+                findings.error(
+                    "role::extends-cycle",
+                    place,
+                    format!(
+                        "roles extend each other in a circle: {}",
+                        circle.join(" -> ")
+                    ),
+                    "the circle closes here",
+                    "let one of the roles stand alone",
+                );
+            }
             return None;
         }
         layers.push(base.clone());
@@ -338,10 +421,11 @@ fn assemble(name: &str, builtin: &Layers, own: &Layers, findings: &mut Findings)
     layers.reverse();
     let mut requires: Vec<RoleName> = Vec::new();
     for required in layers.iter().flat_map(|l| &l.file.role.requires) {
-        if let Ok(required) = RoleName::new(required.get_ref().as_str()) {
-            if !requires.contains(&required) && required.as_str() != name {
-                requires.push(required);
-            }
+        if let Ok(required) = RoleName::new(required.get_ref().as_str())
+            && !requires.contains(&required)
+            && required.as_str() != name
+        {
+            requires.push(required);
         }
     }
     let name = RoleName::new(name).ok()?;

@@ -22,11 +22,12 @@ pub struct RoleFile {
     pub dependencies: Dependencies,
     /// What differs between Debian releases, by code name: [suites.trixie], [suites.bookworm].
     #[serde(default)]
-    pub suites: BTreeMap<String, SuiteFacts>,
+    #[schemars(with = "BTreeMap<String, SuiteFacts>")]
+    pub suites: BTreeMap<Spanned<String>, SuiteFacts>,
     /// Values that a fleet may set under [settings.<role>], with their defaults. Templates read them as `settings.NAME`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
-    pub settings: BTreeMap<String, Spanned<toml::Value>>,
+    pub settings: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
     /// Files that the package ships, or that each node gets rendered for itself.
     #[serde(default)]
     pub files: Vec<FileEntry>,
@@ -35,7 +36,8 @@ pub struct RoleFile {
     pub links: Vec<LinkEntry>,
     /// Own systemd units.
     #[serde(default)]
-    pub units: Vec<UnitEntry>,
+    #[schemars(with = "Vec<UnitEntry>")]
+    pub units: Vec<Spanned<UnitEntry>>,
     /// Drop-ins for units that belong to Debian's packages.
     #[serde(default)]
     pub drop_ins: Vec<DropInEntry>,
@@ -70,7 +72,8 @@ pub struct RoleFile {
     pub health: Vec<HealthEntry>,
     /// The cluster that the role joins.
     #[serde(default)]
-    pub cluster: Option<ClusterEntry>,
+    #[schemars(with = "Option<ClusterEntry>")]
+    pub cluster: Option<Spanned<ClusterEntry>>,
     /// Secrets of the fleet that nodes with this role receive.
     #[serde(default)]
     pub secrets: Vec<SecretEntry>,
@@ -100,8 +103,16 @@ pub struct Head {
     #[schemars(with = "Option<String>")]
     pub extends: Option<Spanned<String>>,
     /// Replace the built-in role of the same name.
-    #[serde(default)]
-    pub replaces_builtin: bool,
+    #[schemars(with = "Option<bool>")]
+    pub replaces_builtin: Option<Spanned<bool>>,
+}
+
+impl Head {
+    /// Whether it replaces the built-in role of the same name.
+    #[must_use]
+    pub fn replaces_builtin(&self) -> bool {
+        self.replaces_builtin.as_ref().is_some_and(|r| *r.get_ref())
+    }
 }
 
 /// [dependencies], in the syntax of Debian control files (Policy 7.1).
@@ -133,7 +144,7 @@ pub struct SuiteFacts {
     /// Values that templates read as `suite.NAME`, such as the major version of PostgreSQL.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
-    pub facts: BTreeMap<String, Spanned<String>>,
+    pub facts: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
 /// Who gets a file.
@@ -267,20 +278,24 @@ pub struct JailEntry {
     pub filter: Spanned<String>,
     /// Matches within find_time that lead to a ban.
     #[serde(default = "five")]
-    pub max_retry: u32,
+    #[schemars(with = "u32")]
+    pub max_retry: Spanned<i64>,
     /// In the syntax of fail2ban: 10m, 1h.
     #[serde(default = "ten_minutes")]
-    pub find_time: String,
+    #[schemars(with = "String")]
+    pub find_time: Spanned<String>,
     /// In the syntax of fail2ban: 1h, 1d.
     #[serde(default = "one_day")]
-    pub ban_time: String,
+    #[schemars(with = "String")]
+    pub ban_time: Spanned<String>,
     /// Log files that it reads; without, it reads the journal with `journal_match`.
     #[serde(default)]
     pub log_path: Vec<String>,
     /// As journalctl takes it, such as "_SYSTEMD_UNIT=ssh.service".
     pub journal_match: Option<String>,
     /// Ports that a ban closes.
-    pub port: String,
+    #[schemars(with = "String")]
+    pub port: Spanned<String>,
 }
 
 /// [[logs]]: a file that logrotate(8) rotates.
@@ -297,13 +312,17 @@ pub struct LogEntry {
     #[schemars(with = "PortValue")]
     pub keep: Spanned<PortValue>,
     /// Rotated early at that size, in logrotate's syntax: 100M.
-    pub max_size: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub max_size: Option<Spanned<String>>,
     /// Who owns a file made after the rotation, as "mode user group" (logrotate's create).
-    pub create: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub create: Option<Spanned<String>>,
     /// Who logrotate acts as where the directory is not root's, as "user group" (logrotate's su).
-    pub su: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub su: Option<Spanned<String>>,
     /// A unit that gets SIGHUP after the rotation, so that it opens its log anew.
-    pub signal: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub signal: Option<Spanned<String>>,
 }
 
 /// How often a log is rotated.
@@ -327,13 +346,17 @@ pub struct HealthEntry {
     #[schemars(with = "String")]
     pub name: Spanned<String>,
     /// A unit that has to be active.
-    pub unit: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub unit: Option<Spanned<String>>,
     /// An address that has to accept connections: "127.0.0.1:6432". May hold template variables.
-    pub tcp: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub tcp: Option<Spanned<String>>,
     /// A plain-HTTP URL on this machine that has to answer below 400: "http://127.0.0.1:80/health". May hold template variables.
-    pub http: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub http: Option<Spanned<String>>,
     /// A program that has to exit with 0 within five seconds, run as the unprivileged user of the agent.
-    pub command: Option<Vec<String>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub command: Option<Spanned<Vec<String>>>,
 }
 
 /// [cluster]: exactly one of kind, join.
@@ -386,23 +409,26 @@ pub struct ScriptEntries {
 #[serde(deny_unknown_fields)]
 pub struct LintianEntry {
     /// The tag.
-    pub tag: String,
+    #[schemars(with = "String")]
+    pub tag: Spanned<String>,
     /// Its context, with * as wildcard.
     #[serde(default)]
     pub context: Option<String>,
     /// Why it does not apply.
-    pub reason: String,
+    #[schemars(with = "String")]
+    pub reason: Spanned<String>,
 }
 
 const fn yes() -> bool {
     true
 }
-const fn five() -> u32 {
-    5
+// Defaults stand nowhere; nothing is ever said about them.
+fn five() -> Spanned<i64> {
+    Spanned::new(0..0, 5)
 }
-fn ten_minutes() -> String {
-    "10m".into()
+fn ten_minutes() -> Spanned<String> {
+    Spanned::new(0..0, "10m".into())
 }
-fn one_day() -> String {
-    "1d".into()
+fn one_day() -> Spanned<String> {
+    Spanned::new(0..0, "1d".into())
 }

@@ -17,19 +17,61 @@ pub struct TemplateError {
 fn describe(error: &tera::Error, text: &str) -> TemplateError {
     match error.kind() {
         ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => TemplateError {
-            message: report.message().trim_end_matches('.').to_owned(),
+            message: plain(report.message()),
             span: Some(clamp(report.span().range.clone(), text)),
         },
-        other => TemplateError {
-            message: format!("{other:?}"),
+        other => from_report(error, text).unwrap_or_else(|| TemplateError {
+            message: other.to_string(),
             span: None,
-        },
+        }),
     }
 }
 
+/// As the other findings are written: one sentence that begins in lower case.
+fn plain(message: &str) -> String {
+    let message = message
+        .trim_end_matches('.')
+        .replace(". Available variables: ", "; there are ")
+        .replace(". Available fields: ", "; there are ");
+    let mut chars = message.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => message,
+    }
+}
+
+/// Errors about a whole template come as a text with the place in it: `error: REASON`, `--> template:LINE:COLUMN`.
+fn from_report(error: &tera::Error, text: &str) -> Option<TemplateError> {
+    let told = error.to_string();
+    let mut lines = told.lines();
+    let message = plain(lines.next()?.strip_prefix("error: ")?);
+    let place = lines.next()?.trim().strip_prefix("--> ")?;
+    let mut parts = place.rsplit(':');
+    let column: usize = parts.next()?.parse().ok()?;
+    let line: usize = parts.next()?.parse().ok()?;
+    let begin: usize = text
+        .split_inclusive('\n')
+        .take(line.checked_sub(1)?)
+        .map(str::len)
+        .sum();
+    let at = text[begin..]
+        .char_indices()
+        .nth(column.checked_sub(1)?)
+        .map_or(text.len(), |(offset, _)| begin + offset);
+    Some(TemplateError {
+        message,
+        span: Some(clamp(at..at + 1, text)),
+    })
+}
+
 fn clamp(range: Range<usize>, text: &str) -> Range<usize> {
-    let end = range.end.min(text.len());
-    range.start.min(end)..end
+    let boundary = |index: usize| {
+        (index..=text.len())
+            .find(|i| text.is_char_boundary(*i))
+            .unwrap_or(text.len())
+    };
+    let end = boundary(range.end);
+    boundary(range.start).min(end)..end
 }
 
 /// A parsed template.

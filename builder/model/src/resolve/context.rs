@@ -49,14 +49,17 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
     for layer in &role.layers {
         if let Some(suite) = layer.file.suites.get(fleet.suite.codename()) {
             for (key, value) in &suite.facts {
-                facts.insert(key.clone(), Value::String(value.get_ref().clone()));
+                facts.insert(
+                    key.get_ref().clone(),
+                    Value::String(value.get_ref().clone()),
+                );
             }
         }
     }
     context.insert("suite", &Value::Object(facts));
     let mut settings = Map::new();
     for (key, value) in role.layers.iter().flat_map(|l| &l.file.settings) {
-        settings.insert(key.clone(), to_json(value.get_ref()));
+        settings.insert(key.get_ref().clone(), to_json(value.get_ref()));
     }
     for (key, value) in fleet.settings.get(role.name.as_str()).into_iter().flatten() {
         settings.insert(key.clone(), to_json(&value.value));

@@ -47,7 +47,7 @@ pub(super) fn find(
         findings.error(
             "role::source-path",
             layer.place(name.span()),
-            format!("{path:?} {why}"),
+            format!("the name {path:?} {why}"),
             "files are named relative to the role's directory and stay inside it",
             "write a path such as \"files/app.conf\"",
         );
@@ -65,7 +65,7 @@ pub(super) fn find(
         .copied();
     if found.is_none() {
         let help = closest(path, layer.files.keys().map(String::as_str)).map_or_else(
-            || format!("create {}/{path}", layer.name),
+            || format!("create roles/{}/{path}, or remove the entry", layer.name),
             |near| format!("did you mean {near:?}?"),
         );
         findings.error(
@@ -111,13 +111,13 @@ pub(super) fn load(
                 findings.error(
                     "template::not-utf8",
                     Place::whole(id),
-                    "the template is not UTF-8",
+                    format!("{what} is not UTF-8"),
                     "templates are text",
-                    "ship it with `source` if it is meant to be copied as it is",
+                    "convert it, for example with iconv(1); what is not text is shipped with `source`",
                 );
                 return None;
             };
-            let rendered = render_source(id, text, context, variables, findings)?;
+            let rendered = render_source(id, text, what, context, variables, findings)?;
             Some(Loaded {
                 bytes: rendered.into_bytes().into(),
                 origin: Origin::Template(file.path.clone()),
@@ -150,6 +150,7 @@ pub(super) fn load(
 fn render_source(
     id: SourceId,
     text: &str,
+    what: &str,
     context: &Context,
     variables: Variables,
     findings: &mut Findings,
@@ -173,9 +174,9 @@ fn render_source(
             findings.error(
                 "template::secret-in-package",
                 Place::new(id, find_variable(text, "secret")),
-                "a packaged file names a secret",
+                format!("{what} names a secret, but is part of a package"),
                 "whatever is in a package can be read by everybody who reaches the repository",
-                "set scope = \"node\" and mode = \"0640\" for this file",
+                "put it into a file of its own with scope = \"node\" and mode = \"0640\"",
             );
             return None;
         }
@@ -186,9 +187,9 @@ fn render_source(
             findings.error(
                 "template::node-in-package",
                 Place::new(id, find_variable(text, name)),
-                format!("`{name}` differs from node to node, but this file is the same on all"),
-                "only files of scope \"node\" are rendered for each node",
-                "set scope = \"node\" for this file, or leave the variable out",
+                format!("{what} reads `{name}`, but is the same on every node"),
+                "differs from node to node",
+                "put it into a file with scope = \"node\", which is rendered for each node",
             );
             return None;
         }
@@ -196,15 +197,24 @@ fn render_source(
     match template.render(context) {
         Ok(text) => Some(text),
         Err(error) => {
-            report(
-                findings,
-                "template::render",
-                id,
-                error,
-                "docs/roles.md lists the variables that templates may read",
-            );
+            let help = undefined(text, error.span.as_ref());
+            report(findings, "template::render", id, error, help);
             None
         }
+    }
+}
+
+/// What to do about a variable that is not there.
+fn undefined(text: &str, span: Option<&std::ops::Range<usize>>) -> &'static str {
+    let before = span.and_then(|s| text.get(..s.start)).unwrap_or("");
+    if before.ends_with("secret.") {
+        "declare the secret under [[secrets]] in role.toml; hyphens in its name are underscores here"
+    } else if before.ends_with("settings.") {
+        "declare it with its default under [settings] in role.toml"
+    } else if before.ends_with("suite.") {
+        "declare it for each suite under [suites.NAME] in role.toml: facts.NAME = \"…\""
+    } else {
+        "docs/roles.md lists the variables that templates may read"
     }
 }
 
@@ -221,15 +231,11 @@ fn report(
     error: TemplateError,
     help: &str,
 ) {
-    let mut message = error.message;
-    if let Some(first) = message.get(..1) {
-        message = format!("{}{}", first.to_lowercase(), &message[1..]);
-    }
     findings.error(
         code,
         Place::new(id, error.span.unwrap_or(0..0)),
-        message,
-        "here",
+        error.message,
+        "the template cannot be rendered",
         help,
     );
 }

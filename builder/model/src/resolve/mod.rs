@@ -24,7 +24,12 @@ pub(crate) struct Inputs<'a> {
     roles: &'a Roles,
     fleet: &'a Fleet,
     archive: &'a ArchiveNames<'a>,
+    /// The roles whose packages are built, sorted by name.
+    wanted: Vec<&'a Role>,
 }
+
+/// What follows the fleet's name in packages that are made from no role.
+pub(crate) const FIXED_PACKAGES: [&str; 2] = ["facts", "archive-keyring"];
 
 /// Resolves everything, or says in `findings` why not.
 ///
@@ -42,16 +47,16 @@ pub fn resolve(
         roles,
         fleet: &fleet,
         archive,
+        wanted: wanted_roles(&fleet, roles),
     };
-    let wanted = wanted_roles(&inputs);
     let mut packages: Vec<Package> = Vec::new();
     let mut role_plans: Vec<RolePlan> = Vec::new();
-    for role in &wanted {
+    for role in &inputs.wanted {
         let (package, plan) = package::resolve(&inputs, role, findings);
         packages.extend(package);
         role_plans.extend(plan);
     }
-    check_package_names(&inputs, &wanted, findings);
+    check_package_names(&inputs, findings);
     let closures: BTreeMap<&str, Vec<RoleName>> = fleet
         .nodes
         .values()
@@ -81,30 +86,21 @@ pub fn resolve(
 }
 
 /// The roles that some node has, and the fleet's own roles whether or not a node has them yet.
-fn wanted_roles<'a>(inputs: &Inputs<'a>) -> Vec<&'a Role> {
-    let named = inputs
-        .fleet
+fn wanted_roles<'a>(fleet: &Fleet, roles: &'a Roles) -> Vec<&'a Role> {
+    let named = fleet
         .nodes
         .values()
         .flat_map(|n| n.roles.iter().map(|(r, _)| r));
-    let own = inputs
-        .roles
-        .iter()
-        .filter(|r| r.is_users())
-        .map(|r| &r.name);
-    let mut names = inputs.roles.closure(named.chain(own));
+    let own = roles.iter().filter(|r| r.is_users()).map(|r| &r.name);
+    let mut names = roles.closure(named.chain(own));
     names.sort();
-    names
-        .iter()
-        .filter_map(|n| inputs.roles.get(n.as_str()))
-        .collect()
+    names.iter().filter_map(|n| roles.get(n.as_str())).collect()
 }
 
-fn check_package_names(inputs: &Inputs<'_>, wanted: &[&Role], findings: &mut Findings) {
+fn check_package_names(inputs: &Inputs<'_>, findings: &mut Findings) {
     let fleet = inputs.fleet;
-    let fixed = ["facts", "archive-keyring"];
-    for role in wanted {
-        if fixed.contains(&role.name.as_str())
+    for role in &inputs.wanted {
+        if FIXED_PACKAGES.contains(&role.name.as_str())
             || role.name.as_str().starts_with("service-")
             || role.name.as_str().starts_with("site-")
         {
@@ -117,15 +113,16 @@ fn check_package_names(inputs: &Inputs<'_>, wanted: &[&Role], findings: &mut Fin
             );
         }
     }
-    let names = wanted
+    let names = inputs
+        .wanted
         .iter()
         .map(|r| fleet.package_of(&r.name))
-        .chain(fixed.iter().map(|f| format!("{}-{f}", fleet.name)));
+        .chain(FIXED_PACKAGES.iter().map(|f| format!("{}-{f}", fleet.name)));
     for name in names {
         if inputs.archive.has(&name) {
             findings.error(
                 "fleet::name-taken",
-                Place::whole(fleet.source),
+                Place::new(fleet.source, fleet.name_span.clone()),
                 format!("Debian {} already has a package called {name}", fleet.suite),
                 "apt would choose between the two by their version numbers",
                 "choose another name for the fleet (or for the role)",

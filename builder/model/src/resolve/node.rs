@@ -1,6 +1,6 @@
 //! From a machine to what it installs and what is rendered for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tera::Context;
 
@@ -68,12 +68,24 @@ pub(super) fn resolve(
         let mut context = context::package(fleet, role);
         context::extend_for_node(&mut context, fleet, machine, &members, &secrets);
         for layer in &role.layers {
+            let mut paths = BTreeSet::new();
             for entry in layer.file.files.iter().filter(|f| f.scope == Scope::Node) {
                 if let Some(file) = render(inputs, role, layer, entry, &context, &secrets, findings)
                 {
-                    plan.files.retain(|f| {
-                        (&f.file.role, &f.file.path) != (&file.file.role, &file.file.path)
-                    });
+                    let same = |f: &RenderedFile| {
+                        (&f.file.role, &f.file.path) == (&file.file.role, &file.file.path)
+                    };
+                    // A layer above replaces a file; the same layer twice is a mistake.
+                    if !paths.insert(file.file.path.clone()) {
+                        findings.error(
+                            "role::node-path-twice",
+                            layer.place(entry.path.span()),
+                            format!("role {} renders {} twice", role.name, file.file.path),
+                            "only one of them could be installed",
+                            "remove one of the entries, or give it another path",
+                        );
+                    }
+                    plan.files.retain(|f| !same(f));
                     plan.files.push(file);
                 }
             }
@@ -149,7 +161,7 @@ fn render(
     let (user, group) = match &entry.owner {
         None => ("root".to_owned(), "root".to_owned()),
         Some(owner) => match owner.get_ref().split_once(':') {
-            Some((user, group)) if !user.is_empty() && !group.is_empty() => {
+            Some((user, group)) if syntax::user_name(user) && syntax::user_name(group) => {
                 (user.to_owned(), group.to_owned())
             }
             _ => {
@@ -157,7 +169,7 @@ fn render(
                     "role::owner",
                     layer.place(owner.span()),
                     format!("{:?} is not an owner", owner.get_ref()),
-                    "user and group are both needed",
+                    "not the names of a user and of a group (useradd(8))",
                     "write it as \"root:redis\"",
                 );
                 return None;
@@ -177,8 +189,13 @@ fn render(
             "role::secret-mode",
             entry.mode.as_ref().map_or(place, |m| layer.place(m.span())),
             format!(
-                "{path} holds the secret {} and has mode {mode:04o}",
-                used[0]
+                "{path} holds the secret {} and has {} {mode:04o}",
+                used[0],
+                if entry.mode.is_some() {
+                    "mode"
+                } else {
+                    "the default mode"
+                }
             ),
             "other users of the machine could read it",
             "set mode = \"0640\" with an owner such as \"root:redis\", or \"0600\"",
@@ -244,7 +261,7 @@ fn one_owner_a_path(
             if let Some(other) = owners.insert(&file.path, role.name.as_str()) {
                 findings.error(
                     "plan::path-owned-twice",
-                    Place::whole(role.own().manifest),
+                    entry_of(inputs, role, &file.path),
                     format!(
                         "the roles {other} and {} both ship {}",
                         role.name, file.path
@@ -255,4 +272,22 @@ fn one_owner_a_path(
             }
         }
     }
+}
+
+/// Where a role says that it ships a path.
+fn entry_of(inputs: &Inputs<'_>, role: &Role, path: &str) -> Place {
+    let context = context::package(inputs.fleet, role);
+    let is_path = |text: &str| crate::template::render(text, &context).is_ok_and(|p| p == path);
+    role.layers
+        .iter()
+        .rev()
+        .find_map(|layer| {
+            let files = layer.file.files.iter().map(|f| &f.path);
+            let links = layer.file.links.iter().map(|l| &l.path);
+            files
+                .chain(links)
+                .find(|p| is_path(p.get_ref()))
+                .map(|p| layer.place(p.span()))
+        })
+        .unwrap_or_else(|| Place::whole(role.own().manifest))
 }

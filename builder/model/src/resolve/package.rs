@@ -1,25 +1,21 @@
 //! From a role to its package.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod files;
+mod relations;
+mod units;
+
+use std::collections::BTreeMap;
 
 use tera::Context;
-use toml::Spanned;
 
-use super::{
-    Inputs, context, entries,
-    files::{self, Variables, inline},
-};
+use super::{Inputs, context, entries};
 use crate::{
     finding::{Findings, Place},
     ids::{PackageName, SecretName},
     lint,
-    manifest::{MANIFEST_DIR, ManagedUnit, RoleManifest, Start},
-    plan::{
-        Content, Maintainer, Origin, Override, Package, PackagedFile, PackagedUnit, RolePlan,
-        Secret,
-    },
+    manifest::{MANIFEST_DIR, ManagedUnit, RoleManifest},
+    plan::{Maintainer, Override, Package, PackagedFile, RolePlan, Secret},
     role::{Layer, Role},
-    role_file::Scope,
     source::SourceId,
     validate::syntax,
 };
@@ -37,6 +33,7 @@ pub(super) fn resolve(
         context: &context,
         files: BTreeMap::new(),
         places: BTreeMap::new(),
+        entries: BTreeMap::new(),
         units: Vec::new(),
         scripts: Maintainer {
             role: Some(role.name.clone()),
@@ -64,9 +61,12 @@ pub(super) fn resolve(
         work.units(layer, findings);
         work.drop_ins(layer, findings);
         work.fragments(layer, findings);
+        work.masked_units(layer, findings);
+        work.variables(layer, findings);
     }
+    work.nothing_below_files(findings);
     work.generated(&name, findings);
-    let cluster = entries::cluster(role, &context, findings);
+    let cluster = entries::cluster(role, &work.files, &context, findings);
     let manifest = RoleManifest {
         role: role.name.to_string(),
         requires: role.requires.iter().map(ToString::to_string).collect(),
@@ -78,20 +78,12 @@ pub(super) fn resolve(
     work.generate(
         format!("{MANIFEST_DIR}/{}.json", role.name),
         json,
-        "role.toml",
+        "the whole",
         false,
+        findings,
     );
     let secrets = secrets(role, findings);
-    let lintian = role
-        .layers
-        .iter()
-        .flat_map(|l| &l.file.lintian)
-        .map(|o| Override {
-            tag: o.tag.clone(),
-            context: o.context.clone(),
-            reason: o.reason.clone(),
-        })
-        .collect();
+    let lintian = overrides(role, findings);
     let plan = RolePlan {
         name: role.name.clone(),
         package: name.clone(),
@@ -126,6 +118,8 @@ struct Work<'a> {
     files: BTreeMap<String, PackagedFile>,
     /// Where findings about a shipped file point to.
     places: BTreeMap<String, SourceId>,
+    /// Where the entry of a shipped file stands.
+    entries: BTreeMap<String, Place>,
     units: Vec<ManagedUnit>,
     scripts: Maintainer,
 }
@@ -151,457 +145,21 @@ impl Work<'_> {
         )
     }
 
-    /// The relation fields, and the Debian packages among `Depends`.
-    fn relations(
-        &self,
-        findings: &mut Findings,
-    ) -> (BTreeMap<&'static str, Vec<String>>, Vec<String>) {
-        let fleet = self.inputs.fleet;
-        let (mut depends, mut recommends, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut debian = Vec::new();
-        for required in &self.role.requires {
-            depends.push(fleet.package_of(required));
-        }
-        for layer in &self.role.layers {
-            let dependencies = &layer.file.dependencies;
-            let suite = layer.file.suites.get(fleet.suite.codename());
-            for entry in dependencies
-                .depends
-                .iter()
-                .chain(suite.iter().flat_map(|s| &s.depends))
-            {
-                self.relation(layer, entry, &mut depends, Some(&mut debian), findings);
-            }
-            for entry in &dependencies.recommends {
-                self.relation(layer, entry, &mut recommends, None, findings);
-            }
-            for entry in &dependencies.conflicts {
-                self.relation(layer, entry, &mut conflicts, None, findings);
-            }
-            for name in layer.file.suites.keys() {
-                if name.parse::<crate::ids::Suite>().is_err() {
-                    findings.error(
-                        "role::unknown-suite",
-                        Place::whole(layer.manifest),
-                        format!("[suites.{name}] is for a suite that is not supported"),
-                        "supported are bookworm and trixie",
-                        "write one of them, or remove the table",
-                    );
-                }
-            }
-        }
-        if self.role.name.as_str() != "base" && self.inputs.roles.get("base").is_some() {
-            let base = format!("{}-base", fleet.name);
-            if !depends.contains(&base) {
-                depends.insert(0, base);
-            }
-        }
-        let mut relations = BTreeMap::new();
-        for (field, list) in [
-            ("Depends", depends),
-            ("Recommends", recommends),
-            ("Conflicts", conflicts),
-        ] {
-            if !list.is_empty() {
-                relations.insert(field, list);
-            }
-        }
-        (relations, debian)
-    }
-
-    fn relation(
-        &self,
-        layer: &Layer,
-        entry: &Spanned<String>,
-        list: &mut Vec<String>,
-        debian: Option<&mut Vec<String>>,
-        findings: &mut Findings,
-    ) {
-        let Some(text) = inline(layer, entry, self.context, findings) else {
-            return;
-        };
-        let names = match syntax::dependency(&text) {
-            Ok(names) => names,
-            Err(why) => {
+    /// Names behind a dot in templates.
+    fn variables(&self, layer: &Layer, findings: &mut Findings) {
+        let settings = layer.file.settings.keys().map(|key| ("settings", key));
+        let facts = layer.file.suites.values().flat_map(|s| s.facts.keys());
+        for (group, key) in settings.chain(facts.map(|key| ("suite", key))) {
+            let name = key.get_ref();
+            if !syntax::variable_name(name) {
                 findings.error(
-                    "role::dependency",
-                    layer.place(entry.span()),
-                    format!("the dependency {why}"),
-                    "not a relation as control files write them (Policy 7.1)",
-                    "write a package name, with a version if needed: \"nginx (>= 1.22)\"",
-                );
-                return;
-            }
-        };
-        if list.contains(&text) {
-            findings.warning(
-                "role::dependency-twice",
-                layer.place(entry.span()),
-                format!("{text} is named twice"),
-                "a duplicate",
-                "remove one of them",
-            );
-            return;
-        }
-        let prefix = format!("{}-", self.inputs.fleet.name);
-        let archive = self.inputs.archive;
-        let own = |name: &str| name.starts_with(&prefix) || name == "rolesmith-agent";
-        if !archive.is_empty() {
-            if let Some(unknown) = names.iter().find(|n| !own(n) && !archive.satisfies(n)) {
-                if names.iter().all(|n| !own(n) && !archive.satisfies(n)) {
-                    let suite = self.inputs.fleet.suite;
-                    let help = archive.similar(unknown).map_or_else(
-                        || format!("look it up with `apt-cache search` on a {suite} machine; names that differ between suites go under [suites.{suite}]"),
-                        |near| format!("did you mean {near}?"),
-                    );
-                    findings.error(
-                        "role::unknown-package",
-                        layer.place(entry.span()),
-                        format!("Debian {suite} has no package {unknown}"),
-                        "apt could not install the role",
-                        help,
-                    );
-                }
-            }
-        }
-        if let Some(debian) = debian {
-            if let Some(first) = names.iter().find(|n| !own(n)) {
-                debian.push(first.clone());
-            }
-        }
-        list.push(text);
-    }
-
-    fn add(
-        &mut self,
-        file: PackagedFile,
-        source: Option<SourceId>,
-        place: Place,
-        findings: &mut Findings,
-    ) {
-        if let Some(earlier) = self.files.get(&file.path) {
-            // A layer above another replaces its files; the same layer twice is a mistake.
-            let same_layer = self.places.get(&file.path).is_some() && earlier.origin == file.origin;
-            if same_layer || self.role.layers.len() == 1 {
-                findings.error(
-                    "role::path-twice",
-                    place,
-                    format!("role {} ships {} twice", self.role.name, file.path),
-                    "a package can hold a path once",
-                    "remove one of the entries",
-                );
-                return;
-            }
-        }
-        if let Some(source) = source {
-            self.places.insert(file.path.clone(), source);
-        }
-        self.files.insert(file.path.clone(), file);
-    }
-
-    /// Adds a file that comes from entries rather than from a file of the role.
-    fn generate(
-        &mut self,
-        path: String,
-        bytes: impl Into<Arc<[u8]>>,
-        from: &'static str,
-        conffile: bool,
-    ) {
-        self.files.insert(
-            path.clone(),
-            PackagedFile {
-                path,
-                content: Content::File(bytes.into()),
-                mode: 0o644,
-                conffile,
-                origin: Origin::Generated(from),
-            },
-        );
-    }
-
-    fn packaged_files(&mut self, layer: &Layer, findings: &mut Findings) {
-        for entry in layer
-            .file
-            .files
-            .iter()
-            .filter(|f| f.scope == Scope::Package)
-        {
-            let place = layer.place(entry.path.span());
-            let Some(path) = inline(layer, &entry.path, self.context, findings) else {
-                continue;
-            };
-            if !lint::path(&path, &place, findings) {
-                continue;
-            }
-            if let Some(owner) = &entry.owner {
-                findings.error(
-                    "role::owner-in-package",
-                    layer.place(owner.span()),
-                    "`owner` is for files of scope \"node\"",
-                    "packages ship root:root; users made by a package have no fixed number",
-                    "remove it; a directory for a service's user is made with [tmpfiles] or StateDirectory=",
+                    "role::variable-name",
+                    layer.place(key.span()),
+                    format!("no template can read {group}.{name}"),
+                    "not letters, digits and underscores, beginning with a letter",
+                    format!("rename it, such as {}", name.replace(['-', ' ', '.'], "_")),
                 );
             }
-            let what = format!("the file {path}");
-            let pick = (entry.source.as_ref(), entry.template.as_ref());
-            let at = (what.as_str(), place.clone());
-            let Some(loaded) = files::load(
-                self.inputs,
-                self.role,
-                layer,
-                pick,
-                at,
-                self.context,
-                Variables::Package,
-                findings,
-            ) else {
-                continue;
-            };
-            let executable = loaded.bytes.starts_with(b"#!");
-            let mode = match &entry.mode {
-                None if executable && !path.starts_with("/etc/") => 0o755,
-                None => 0o644,
-                Some(text) => {
-                    match lint::mode(text.get_ref(), layer.place(text.span()), findings) {
-                        Some(mode) => mode,
-                        None => continue,
-                    }
-                }
-            };
-            let conffile = entry.conffile.unwrap_or_else(|| path.starts_with("/etc/"));
-            if conffile && !path.starts_with("/etc/") {
-                findings.error(
-                    "role::conffile-outside-etc",
-                    place.clone(),
-                    format!("{path} cannot be a conffile"),
-                    "configuration stands below /etc (Policy 10.7.2)",
-                    "move it there, or set conffile = false",
-                );
-            }
-            if !conffile && path.starts_with("/etc/") {
-                findings.warning(
-                    "role::etc-without-conffile",
-                    place.clone(),
-                    format!("{path} is below /etc but not a conffile"),
-                    "an upgrade would overwrite what an administrator changed (Policy 10.7.3)",
-                    "remove conffile = false, or ship it below /usr/lib",
-                );
-            }
-            let file = PackagedFile {
-                path,
-                content: Content::File(loaded.bytes),
-                mode,
-                conffile,
-                origin: loaded.origin,
-            };
-            self.add(file, Some(loaded.source), place, findings);
-        }
-    }
-
-    fn links(&mut self, layer: &Layer, findings: &mut Findings) {
-        for entry in &layer.file.links {
-            let place = layer.place(entry.path.span());
-            let path = inline(layer, &entry.path, self.context, findings);
-            let target = inline(layer, &entry.target, self.context, findings);
-            let (Some(path), Some(target)) = (path, target) else {
-                continue;
-            };
-            if !lint::path(&path, &place, findings) {
-                continue;
-            }
-            if target.is_empty() || target.contains(['\n', '\0']) {
-                findings.error(
-                    "role::link-target",
-                    layer.place(entry.target.span()),
-                    format!("the link {path} points to nothing"),
-                    "an empty target, or one with a control character",
-                    "write where it points to",
-                );
-                continue;
-            }
-            let file = PackagedFile {
-                path,
-                content: Content::Symlink(target),
-                mode: 0o777,
-                conffile: false,
-                origin: Origin::Generated("[[links]]"),
-            };
-            self.add(file, None, place, findings);
-        }
-    }
-
-    fn units(&mut self, layer: &Layer, findings: &mut Findings) {
-        for entry in &layer.file.units {
-            let named = entry.source.as_ref().or(entry.template.as_ref());
-            let place = named.map_or(Place::whole(layer.manifest), |n| layer.place(n.span()));
-            let Some(named) = named else {
-                findings.error(
-                    "role::no-content",
-                    place,
-                    "a unit has neither `source` nor `template`",
-                    "nothing says what it contains",
-                    "name a file of the role's directory, such as \"units/rolesmith-worker.service\"",
-                );
-                continue;
-            };
-            let name = named
-                .get_ref()
-                .rsplit('/')
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            if !syntax::unit_name(&name) {
-                findings.error(
-                    "role::unit-name",
-                    place,
-                    format!("{name:?} is not a unit's name"),
-                    "the unit is named after its file (systemd.unit(5))",
-                    "name the file NAME.service, NAME.timer, NAME.socket, NAME.path, NAME.target, NAME.slice or NAME.mount",
-                );
-                continue;
-            }
-            if !name.starts_with("rolesmith-") {
-                findings.error(
-                    "role::unit-prefix",
-                    place,
-                    format!("the unit {name} is not called rolesmith-…"),
-                    "own units carry the prefix so that they never meet one of Debian's packages",
-                    format!("name the file rolesmith-{name}"),
-                );
-                continue;
-            }
-            let what = format!("the unit {name}");
-            let pick = (entry.source.as_ref(), entry.template.as_ref());
-            let at = (what.as_str(), place.clone());
-            let Some(loaded) = files::load(
-                self.inputs,
-                self.role,
-                layer,
-                pick,
-                at,
-                self.context,
-                Variables::Package,
-                findings,
-            ) else {
-                continue;
-            };
-            lint::unit(
-                &name,
-                &loaded.bytes,
-                entry.enable,
-                Place::whole(loaded.source),
-                findings,
-            );
-            self.units.retain(|u| u.name != name);
-            self.units.push(ManagedUnit {
-                name: name.clone(),
-                start: entry.start,
-                on_change: entry.on_change,
-                own: true,
-            });
-            self.scripts.units.retain(|u| u.name != name);
-            self.scripts.units.push(PackagedUnit {
-                name: name.clone(),
-                enable: entry.enable,
-                start: entry.start == Start::Install,
-            });
-            let file = PackagedFile {
-                path: format!("/usr/lib/systemd/system/{name}"),
-                content: Content::File(loaded.bytes),
-                mode: 0o644,
-                conffile: false,
-                origin: loaded.origin,
-            };
-            self.add(file, Some(loaded.source), place, findings);
-        }
-    }
-
-    fn drop_ins(&mut self, layer: &Layer, findings: &mut Findings) {
-        for entry in &layer.file.drop_ins {
-            let place = layer.place(entry.unit.span());
-            let unit = entry.unit.get_ref().clone();
-            if !syntax::unit_name(&unit) {
-                findings.error(
-                    "role::unit-name",
-                    place,
-                    format!("{unit:?} is not a unit's name"),
-                    "a drop-in adds to a unit of this name (systemd.unit(5))",
-                    "write it with its suffix, such as nginx.service",
-                );
-                continue;
-            }
-            let what = format!("the drop-in for {unit}");
-            let pick = (entry.source.as_ref(), entry.template.as_ref());
-            let at = (what.as_str(), place.clone());
-            let Some(loaded) = files::load(
-                self.inputs,
-                self.role,
-                layer,
-                pick,
-                at,
-                self.context,
-                Variables::Package,
-                findings,
-            ) else {
-                continue;
-            };
-            lint::unit_text(&loaded.bytes, Place::whole(loaded.source), findings);
-            self.units.retain(|u| u.name != unit);
-            self.units.push(ManagedUnit {
-                name: unit.clone(),
-                start: entry.start,
-                on_change: entry.on_change,
-                own: false,
-            });
-            let file = PackagedFile {
-                path: format!(
-                    "/usr/lib/systemd/system/{unit}.d/50-rolesmith-{}.conf",
-                    self.role.name
-                ),
-                content: Content::File(loaded.bytes),
-                mode: 0o644,
-                conffile: false,
-                origin: loaded.origin,
-            };
-            self.add(file, Some(loaded.source), place, findings);
-        }
-    }
-
-    fn fragments(&mut self, layer: &Layer, findings: &mut Findings) {
-        let scripts = &layer.file.scripts;
-        for (named, which) in [
-            (&scripts.preinst, "preinst"),
-            (&scripts.postinst, "postinst"),
-            (&scripts.prerm, "prerm"),
-            (&scripts.purge, "purge"),
-        ] {
-            let Some(named) = named else { continue };
-            let place = layer.place(named.span());
-            let pick = (None, Some(named));
-            let at = (which, place);
-            let Some(loaded) = files::load(
-                self.inputs,
-                self.role,
-                layer,
-                pick,
-                at,
-                self.context,
-                Variables::Package,
-                findings,
-            ) else {
-                continue;
-            };
-            let Some(text) = lint::fragment(&loaded.bytes, Place::whole(loaded.source), findings)
-            else {
-                continue;
-            };
-            let list = match which {
-                "preinst" => &mut self.scripts.preinst,
-                "postinst" => &mut self.scripts.postinst,
-                "prerm" => &mut self.scripts.prerm,
-                _ => &mut self.scripts.purge,
-            };
-            list.push(text);
         }
     }
 
@@ -623,6 +181,7 @@ impl Work<'_> {
                 users.into_bytes(),
                 "sysusers",
                 false,
+                findings,
             );
         }
         let tmpfiles = entries::lines(
@@ -641,6 +200,7 @@ impl Work<'_> {
                 tmpfiles.into_bytes(),
                 "tmpfiles",
                 false,
+                findings,
             );
         }
         let sysctl = entries::sysctl(role, findings);
@@ -651,6 +211,7 @@ impl Work<'_> {
                 sysctl.into_bytes(),
                 "[sysctl]",
                 false,
+                findings,
             );
         }
         let logs = entries::logrotate(role, context, findings);
@@ -660,6 +221,7 @@ impl Work<'_> {
                 logs.into_bytes(),
                 "[[logs]]",
                 true,
+                findings,
             );
         }
     }
@@ -686,6 +248,43 @@ fn secrets(role: &Role, findings: &mut Findings) -> Vec<Secret> {
                     "write a name such as \"redis-password\"",
                 ),
             }
+        }
+    }
+    all
+}
+
+fn overrides(role: &Role, findings: &mut Findings) -> Vec<Override> {
+    let mut all = Vec::new();
+    for layer in &role.layers {
+        for entry in &layer.file.lintian {
+            let (tag, reason) = (entry.tag.get_ref(), entry.reason.get_ref());
+            let good = !tag.is_empty()
+                && tag
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-/.".contains(&b));
+            if !good {
+                findings.error(
+                    "role::lintian-tag",
+                    layer.place(entry.tag.span()),
+                    format!("{tag:?} is not a tag of lintian"),
+                    "tags are lower-case words with hyphens",
+                    "copy it from lintian's output, such as package-installs-apt-sources",
+                );
+            }
+            if reason.trim().is_empty() || reason.contains('\n') {
+                findings.error(
+                    "role::lintian-reason",
+                    layer.place(entry.reason.span()),
+                    format!("the override of {tag} has no reason in one line"),
+                    "stands beside the override for whoever reviews the package",
+                    "say in one line why the tag does not apply",
+                );
+            }
+            all.push(Override {
+                tag: tag.clone(),
+                context: entry.context.clone(),
+                reason: reason.clone(),
+            });
         }
     }
     all

@@ -9,8 +9,12 @@ use std::{
 
 use toml::Spanned;
 
-use super::{syntax, toml_message};
+use super::{
+    syntax,
+    toml_error::{self, Document},
+};
 use crate::{
+    archive_names::closest,
     finding::{Findings, Place},
     fleet::{
         Database, Fleet, Logs, Network, Node, Redis, Repository, Services, SettingValue, SigningKey,
@@ -41,13 +45,13 @@ pub fn load(sources: &Sources, roles: &Roles, findings: &mut Findings) -> Option
     let file: FleetFile = match toml::from_str(text) {
         Ok(file) => file,
         Err(error) => {
-            findings.error(
-                "fleet::syntax",
-                Place::new(id, error.span().unwrap_or(0..0)),
-                toml_message(&error),
-                "not what fleet.toml may hold here",
-                "the keys of fleet.toml are described in docs/fleet.md and in its JSON Schema",
-            );
+            let document = Document {
+                id,
+                text,
+                name: "fleet.toml",
+                docs: "docs/fleet.md",
+            };
+            toml_error::report(document, &error, findings);
             return None;
         }
     };
@@ -104,17 +108,24 @@ impl Check<'_> {
         let network = self.network(&file.network);
         let services = Services {
             database: Database {
-                port: self.port(file.database.port.as_ref(), 5432),
-                pooler_port: self.port(file.database.pooler_port.as_ref(), 6432),
+                port: self.port("port", file.database.port.as_ref(), 5432),
+                pooler_port: self.port("pooler_port", file.database.pooler_port.as_ref(), 6432),
             },
             redis: Redis {
-                port: self.port(file.redis.port.as_ref(), 6380),
-                sentinel_port: self.port(file.redis.sentinel_port.as_ref(), 26380),
-                max_memory: self.number(file.redis.max_memory.as_ref(), 96, 8..=1_000_000, "MiB"),
+                port: self.port("port", file.redis.port.as_ref(), 6380),
+                sentinel_port: self.port("sentinel_port", file.redis.sentinel_port.as_ref(), 26380),
+                max_memory: self.number(
+                    "max_memory",
+                    file.redis.max_memory.as_ref(),
+                    96,
+                    8..=1_000_000,
+                    "MiB",
+                ),
             },
             logs: Logs {
-                port: self.port(file.logs.port.as_ref(), 2514),
+                port: self.port("port", file.logs.port.as_ref(), 2514),
                 retention_days: self.number(
+                    "retention_days",
                     file.logs.retention_days.as_ref(),
                     30,
                     1..=3650,
@@ -138,6 +149,7 @@ impl Check<'_> {
             }
         }
         self.distinct_addresses(&file, network.as_ref());
+        self.redis_fits(&file, &nodes, services.redis.max_memory);
         let settings = self.settings(&file);
         if self.findings.has_errors() {
             return None;
@@ -145,6 +157,7 @@ impl Check<'_> {
         Some(Fleet {
             source: self.id,
             name: name?,
+            name_span: file.fleet.name.span(),
             suite: suite?,
             maintainer: maintainer.get_ref().clone(),
             domain: file.fleet.domain.get_ref().clone(),
@@ -183,7 +196,7 @@ impl Check<'_> {
                     "fleet::suite",
                     suite.span(),
                     why,
-                    "not a supported Debian release",
+                    "the Debian release of every node",
                     "write \"trixie\" (Debian 13) or \"bookworm\" (Debian 12)",
                 );
                 None
@@ -193,6 +206,7 @@ impl Check<'_> {
 
     fn number(
         &mut self,
+        key: &str,
         value: Option<&Spanned<i64>>,
         default: u32,
         range: std::ops::RangeInclusive<u32>,
@@ -208,8 +222,8 @@ impl Check<'_> {
                 self.error(
                     "fleet::number",
                     value.span(),
-                    format!("{} is out of range", value.get_ref()),
-                    "too small or too large",
+                    format!("`{key}` cannot be {}", value.get_ref()),
+                    "out of range",
                     format!(
                         "write a number from {} to {} ({unit})",
                         range.start(),
@@ -221,7 +235,7 @@ impl Check<'_> {
         }
     }
 
-    fn port(&mut self, value: Option<&Spanned<i64>>, default: u16) -> u16 {
+    fn port(&mut self, key: &str, value: Option<&Spanned<i64>>, default: u16) -> u16 {
         let Some(value) = value else { return default };
         match u16::try_from(*value.get_ref()).ok().filter(|p| *p != 0) {
             Some(port) => port,
@@ -229,9 +243,9 @@ impl Check<'_> {
                 self.error(
                     "fleet::port",
                     value.span(),
-                    format!("{} is not a port", value.get_ref()),
+                    format!("`{key}` cannot be {}", value.get_ref()),
                     "ports are numbers from 1 to 65535",
-                    "leave the key out for the default",
+                    format!("write another number, or leave the key out for the default {default}"),
                 );
                 default
             }
@@ -270,8 +284,8 @@ impl Check<'_> {
             url: entry.url.get_ref().trim_end_matches('/').to_owned(),
             key: key?,
             upstream: entry.upstream,
-            valid_days: self.number(entry.valid_days.as_ref(), 30, 1..=365, "days"),
-            keep: self.number(entry.keep.as_ref(), 3, 2..=1000, "generations"),
+            valid_days: self.number("valid_days", entry.valid_days.as_ref(), 30, 1..=365, "days"),
+            keep: self.number("keep", entry.keep.as_ref(), 3, 2..=1000, "generations"),
         })
     }
 
@@ -406,17 +420,17 @@ impl Check<'_> {
             );
             return None;
         };
-        if let Some(network) = network {
-            if !network.has_host(address) {
-                self.error(
-                    "fleet::address-outside",
-                    text.span(),
-                    format!("{address} cannot be a host of the private network {network}"),
-                    "outside, or the network's own or broadcast address",
-                    format!("write the private address of the {whose}, or mend [network] private"),
-                );
-                return None;
-            }
+        if let Some(network) = network
+            && !network.has_host(address)
+        {
+            self.error(
+                "fleet::address-outside",
+                text.span(),
+                format!("{address} cannot be a host of the private network {network}"),
+                "outside, or the network's own or broadcast address",
+                format!("write the private address of the {whose}, or mend [network] private"),
+            );
+            return None;
         }
         Some(address)
     }
@@ -461,20 +475,18 @@ impl Check<'_> {
                     "remove one of them",
                 ),
                 Some(found) => roles.push((found.name.clone(), role.span())),
+                // What is wrong with it is told where it is wrong.
+                None if self.roles.is_broken(wanted) => {}
                 None => {
                     let help = self.roles.similar(wanted).map_or_else(
-                        || {
-                            let all: Vec<&str> =
-                                self.roles.iter().map(|r| r.name.as_str()).collect();
-                            format!("known roles are {}", all.join(", "))
-                        },
+                        || format!("known roles are {}", self.roles.names().join(", ")),
                         |near| format!("did you mean {near:?}?"),
                     );
                     self.error(
                         "fleet::unknown-role",
                         role.span(),
                         format!("there is no role {wanted:?}"),
-                        "neither built in nor a directory in roles/ without errors",
+                        "neither built in nor a directory in roles/",
                         help,
                     );
                 }
@@ -499,8 +511,14 @@ impl Check<'_> {
             span: key.span(),
             roles,
             address,
-            ssh_port: self.port(entry.ssh_port.as_ref(), 22),
-            memory: self.number(entry.memory.as_ref(), 1024, 256..=4_194_304, "MiB"),
+            ssh_port: self.port("ssh_port", entry.ssh_port.as_ref(), 22),
+            memory: self.number(
+                "memory",
+                entry.memory.as_ref(),
+                1024,
+                256..=4_194_304,
+                "MiB",
+            ),
         })
     }
 
@@ -526,10 +544,43 @@ impl Check<'_> {
         }
     }
 
+    /// Redis that may fill a machine makes the kernel kill its neighbours.
+    fn redis_fits(&mut self, file: &FleetFile, nodes: &BTreeMap<NodeName, Node>, limit: u32) {
+        let Some(written) = &file.redis.max_memory else {
+            return;
+        };
+        for node in nodes.values() {
+            let closure = self.roles.closure(node.roles.iter().map(|(role, _)| role));
+            if closure.iter().any(|role| role.as_str() == "redis") && limit >= node.memory {
+                self.error(
+                    "fleet::redis-memory",
+                    written.span(),
+                    format!(
+                        "Redis may use {limit} MiB, but node {} has {} MiB",
+                        node.name, node.memory
+                    ),
+                    "more than the machine has",
+                    format!(
+                        "lower it, or write the machine's real size as `memory` under [nodes.{}]",
+                        node.name
+                    ),
+                );
+                return;
+            }
+        }
+    }
+
     fn settings(&mut self, file: &FleetFile) -> BTreeMap<String, BTreeMap<String, SettingValue>> {
         let mut all = BTreeMap::new();
         for (role_name, values) in &file.settings {
             let Some(role) = self.roles.get(role_name.get_ref()) else {
+                if self.roles.is_broken(role_name.get_ref()) {
+                    continue;
+                }
+                let help = self.roles.similar(role_name.get_ref()).map_or_else(
+                    || "write the name of one of the roles, or remove the table".to_owned(),
+                    |near| format!("did you mean [settings.{near}]?"),
+                );
                 self.error(
                     "fleet::settings-unknown-role",
                     role_name.span(),
@@ -537,8 +588,8 @@ impl Check<'_> {
                         "[settings.{}] is for a role that does not exist",
                         role_name.get_ref()
                     ),
-                    "no such role",
-                    "write the role's name, or remove the table",
+                    "neither built in nor a directory in roles/",
+                    help,
                 );
                 continue;
             };
@@ -546,14 +597,17 @@ impl Check<'_> {
                 .layers
                 .iter()
                 .flat_map(|l| &l.file.settings)
-                .map(|(k, v)| (k.as_str(), v.get_ref()))
+                .map(|(k, v)| (k.get_ref().as_str(), v.get_ref()))
                 .collect();
             let mut of_role = BTreeMap::new();
             for (key, value) in values {
                 match declared.get(key.get_ref().as_str()) {
                     None => {
                         let names: Vec<&str> = declared.keys().copied().collect();
-                        let help = if names.is_empty() {
+                        let help = if let Some(near) = closest(key.get_ref(), names.iter().copied())
+                        {
+                            format!("did you mean {near:?}?")
+                        } else if names.is_empty() {
                             format!("role {} declares no settings", role.name)
                         } else {
                             format!("role {} declares {}", role.name, names.join(", "))
@@ -574,7 +628,7 @@ impl Check<'_> {
                             key.get_ref(),
                             default.type_str()
                         ),
-                        value.get_ref().type_str(),
+                        &format!("this is a value of type {}", value.get_ref().type_str()),
                         format!("its default is {default}"),
                     ),
                     Some(_) => {

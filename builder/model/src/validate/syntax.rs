@@ -138,6 +138,9 @@ pub fn dependency(text: &str) -> Result<Vec<String>, String> {
     if text.trim().is_empty() {
         return Err("is empty".into());
     }
+    if text.trim_end().ends_with(',') {
+        return Err("ends with a comma".into());
+    }
     if text.contains(',') {
         return Err("holds a comma; write each dependency as an element of its own".into());
     }
@@ -153,6 +156,9 @@ fn relation(text: &str) -> Result<String, String> {
     let end = text.find([' ', '(', '[']).unwrap_or(text.len());
     let (name, mut rest) = text.split_at(end);
     let bare = name.split_once(':').map_or(name, |(n, _)| n);
+    if name.is_empty() {
+        return Err("has nothing where a package's name stands, such as after |".into());
+    }
     let good = bare.len() >= 2
         && bare.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && bare
@@ -182,7 +188,8 @@ fn relation(text: &str) -> Result<String, String> {
         }
         rest = after.trim_start();
     }
-    if !rest.is_empty() && !(rest.starts_with('[') && rest.ends_with(']')) {
+    let architectures = rest.starts_with('[') && rest.ends_with(']');
+    if !rest.is_empty() && !architectures {
         return Err(format!(
             "has {rest:?} after the package, which is not a relation"
         ));
@@ -256,6 +263,23 @@ pub fn unit_name(name: &str) -> bool {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b))
         && UNIT_TYPES.contains(&kind)
+}
+
+/// A user or group that Debian's tools take (useradd(8)): at most 32 lower-case letters, digits, hyphens, underscores.
+#[must_use]
+pub fn user_name(text: &str) -> bool {
+    text.len() <= 32
+        && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
+
+/// A name that templates can read behind a dot.
+#[must_use]
+pub fn variable_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// Octal permission bits of at most four digits.
