@@ -2,12 +2,13 @@
 //!
 //! On a terminal with the text around the place; elsewhere as plain lines that programs and people can search.
 
-use std::fmt::Write as _;
+use std::{error::Error, fmt::Write as _};
 
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource,
     Severity as Level,
 };
+use rolesmith_host::{mirror::ClosureError, secrets::SecretsError};
 use rolesmith_model::{
     finding::{Finding, Severity},
     source::{Sources, line_column},
@@ -41,23 +42,55 @@ impl Failure {
 }
 
 impl Failure {
-    /// An error with all its causes, and a way out.
-    pub fn because(error: &dyn std::error::Error, help: impl Into<String>) -> Self {
-        Self::new(chain(error), help)
+    /// An error with all its causes, and a way out. Errors that have a way out of their own keep it.
+    pub fn because(error: &(dyn Error + 'static), help: impl Into<String>) -> Self {
+        Self::new(
+            chain(error),
+            hint(error).map_or_else(|| help.into(), Into::into),
+        )
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Message {
             message: chain(&error),
-            help: None,
+            help: hint(&error).map(Into::into),
         }
     }
 }
 
+/// The way out of errors that many commands meet.
+fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    if error.is::<ClosureError>() {
+        return Some("take mirror.lock from version control, or run `rolesmith mirror` again");
+    }
+    if error.is::<std::io::Error>() {
+        return Some("see whether the file exists, may be written, and the disk has room");
+    }
+    match error.downcast_ref::<SecretsError>()? {
+        SecretsError::Exposed { .. } => Some(
+            "then run the same command again; new secrets are made with `rolesmith init` in an empty directory",
+        ),
+        SecretsError::OtherFleet { .. } => {
+            Some("bring this fleet's own secrets/, or correct the name under [fleet] in fleet.toml")
+        }
+        SecretsError::Owner { .. } => {
+            Some("run the command as that user, or give the directory to yourself with chown(1)")
+        }
+        SecretsError::Format { .. } => {
+            Some("use the version of rolesmith that wrote it, or a later one")
+        }
+        SecretsError::Empty(_) => Some("write the value into the file, with mode 0600"),
+        SecretsError::Malformed { .. } | SecretsError::OpenPgp { .. } | SecretsError::Ca { .. } => {
+            Some("bring the file from your copy of the secrets")
+        }
+        _ => None,
+    }
+}
+
 /// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -68,6 +101,7 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         source = inner.source();
     }
+    message.truncate(message.trim_end().len());
     message
 }
 
