@@ -1,1 +1,440 @@
-//! (room to be filled)
+//! Machines that were there before the fleet become its nodes, and lose nothing of what they were.
+//!
+//! Two ordinary Debian machines boot, each with a site on port 80, PostgreSQL's `17/main` on 5432, Redis on 6379, sshd on
+//! port 2222 and an administrator who logs in by password. One is enrolled and then installs its roles; the other has the
+//! packages before it belongs to anybody.
+
+#[path = "../support/existing.rs"]
+mod existing;
+
+use existing::{Login, Machine, Operator, SSH_PORT, machines, tell, up};
+use rolesmith_tests::{Fleet, LabGuard, need_root};
+
+/// What apt is told where nobody watches.
+const INSTALL: &str = "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
+    apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install";
+/// The packages of the node's roles.
+const PACKAGES: &str = "old-archive-keyring old-facts rolesmith-agent old-base old-db-primary-capable old-redis old-edge";
+/// Conflicts that are left when fleet.toml fits the machine, and what is given up by accepting them.
+const ACCEPTED: [&str; 6] = [
+    "--accept",
+    "hostname",
+    "--accept",
+    "password-login",
+    "--accept",
+    "nginx-sites",
+];
+
+#[test]
+#[ignore = "needs root: boots real machines"]
+fn an_existing_machine_becomes_a_node_and_keeps_what_it_has() {
+    need_root();
+    let operator = Operator::new();
+    let fleet = Fleet::create("old", &fleet_toml(&operator, 22, 5432));
+    fleet.run(&["mirror"]);
+    fleet.run(&["publish"]);
+    let _guard = LabGuard(&fleet);
+    let spec = machines(
+        &fleet,
+        &operator,
+        &[("shop-1", "legacy", 11), ("shop-2", "shop-2", 12)],
+    );
+    up(&spec);
+    let machine = |name, address| Machine {
+        name,
+        address,
+        fleet: &fleet,
+        operator: &operator,
+    };
+    let first = machine("shop-1", "203.0.113.11");
+    let second = machine("shop-2", "203.0.113.12");
+    let foreign = [first.foreign(), second.foreign()];
+    let processes = [first.processes(), second.processes()];
+    for (text, name) in foreign.iter().zip(["shop-1", "shop-2"]) {
+        for part in ["rows: Ada,Grace", "redis: 1815", "local site: the old shop"] {
+            assert!(text.contains(part), "{name} is not as it has to be: {text}");
+        }
+        assert!(text.ends_with("public site: the old shop\n"), "{text}");
+    }
+
+    tell("every conflict is named, and nothing is changed");
+    names_every_conflict(&first);
+
+    tell("fleet.toml is mended, and the machine is enrolled");
+    let mended = fleet_toml(&operator, SSH_PORT, 5433);
+    std::fs::write(fleet.dir.join("fleet.toml"), mended).expect("written");
+    fleet.run(&["publish"]);
+    enrolls(&first);
+    assert_eq!(first.foreign(), foreign[0]);
+
+    tell("the roles are installed; nobody confirms");
+    first.must_ssh(Login::FleetRoot, &format!("{INSTALL} {PACKAGES}"));
+    let tried = is_on_trial(&first);
+    assert_eq!(first.foreign(), foreign[0]);
+
+    tell("meanwhile the other machine gets the packages without being enrolled");
+    installed_before_enrolled(&second);
+    assert_eq!(second.foreign(), foreign[1]);
+    assert_eq!(second.processes(), processes[1]);
+
+    tell("the trial ends by itself");
+    is_taken_back(&first);
+    assert_eq!(first.foreign(), foreign[0]);
+
+    tell("the rules are tried again and confirmed");
+    is_confirmed(&first, &tried);
+    is_a_node(&first);
+    assert_eq!(first.foreign(), foreign[0]);
+    assert_eq!(first.processes(), processes[0], "a service was restarted");
+
+    tell("the other machine is enrolled in one go");
+    enrolls_in_one_go(&second);
+    is_a_node(&second);
+    assert_eq!(second.foreign(), foreign[1]);
+    assert_eq!(second.processes(), processes[1], "a service was restarted");
+
+    tell("a secret changes");
+    brings_a_changed_secret(&first);
+
+    tell("the machine is booted again");
+    first.reboot(&spec);
+    first.must("rolesmith-agent wait --timeout 120");
+    assert_eq!(
+        first.firewall(),
+        tried,
+        "other rules are loaded after a boot"
+    );
+    assert_password_is_refused(&first);
+    is_a_node(&first);
+    assert_eq!(first.foreign(), foreign[0]);
+    tell("done");
+}
+
+fn fleet_toml(operator: &Operator, ssh_port: u16, database_port: u16) -> String {
+    let key = operator.public_key("fleet");
+    let mut text = format!(
+        r#"[fleet]
+name = "old"
+suite = "trixie"
+maintainer = "Operations <ops@old.example>"
+domain = "old.example"
+
+[repository]
+url = "http://apt.old.example"
+upstream = "mirror"
+
+[network]
+private = "10.77.0.0/24"
+private_interface = "eth1"
+public_interface = "eth0"
+admin_ssh_keys = ["{key}"]
+
+[database]
+port = {database_port}
+"#
+    );
+    for (node, host) in [("shop-1", 11), ("shop-2", 12)] {
+        text.push_str(&format!(
+            r#"
+[nodes.{node}]
+roles = ["db-primary-capable", "redis", "edge"]
+address = "10.77.0.{host}"
+ssh_port = {ssh_port}
+"#
+        ));
+    }
+    text
+}
+
+/// (1) The first run: every conflict, and not one byte changed.
+fn names_every_conflict(machine: &Machine<'_>) {
+    // Once before, so that what a first login leaves is there.
+    machine.must_ssh(Login::OldRoot, "true");
+    machine.must_ssh(Login::Password, "true");
+    let before = machine.snapshot();
+    let (code, said) = machine.enroll(&[]);
+    let after = machine.snapshot();
+    tell(&said);
+    assert_eq!(code, 1, "{said}");
+    for part in [
+        "conflict: sshd listens on port 2222, fleet.toml says 22 [ssh-port]",
+        "help: set `ssh_port = 2222` under [nodes.shop-1] in fleet.toml",
+        "conflict: the PostgreSQL cluster 17/main has port 5432, runs and holds 1 database [database-port]",
+        "conflict: nginx has sites of its own: /etc/nginx/sites-enabled/default [nginx-sites]",
+        "note: something listens on port 6379, as Debian's own Redis does [redis]",
+        "conflict: admin can log in by password and has no ssh key [password-login]",
+        "conflict: the machine is called legacy, the node shop-1 [hostname]",
+        "note: redis-server.service is in use [masked-units]",
+    ] {
+        assert!(said.contains(part), "not said: {part}\n{said}");
+    }
+    for part in ["impossible:", "changed:", "port-taken", "ports-closed"] {
+        assert!(!said.contains(part), "said: {part}\n{said}");
+    }
+    assert_same(&before, &after);
+}
+
+/// (2) What is accepted is done, each thing is said, and once is enough.
+fn enrolls(machine: &Machine<'_>) {
+    // A slip of the finger is no consent.
+    let (code, said) = machine.enroll(&["--accept", "hostnam"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(!said.contains("changed:"), "{said}");
+    let (_, before) = machine.shell("cat /etc/hostname /etc/hosts");
+    let mut dry = ACCEPTED.to_vec();
+    dry.push("--dry-run");
+    let (code, said) = machine.enroll(&dry);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("Nothing was changed."), "{said}");
+    assert_eq!(before, machine.shell("cat /etc/hostname /etc/hosts").1);
+
+    let (code, said) = machine.enroll(&ACCEPTED);
+    tell(&said);
+    assert_eq!(code, 0, "{said}");
+    for part in [
+        "changed: names the machine shop-1",
+        "changed: lets the key fleet@operator log in (/root/.ssh/authorized_keys)",
+        "changed: writes /etc/apt/sources.list.d/old.sources",
+        "changed: writes /etc/rolesmith/node.key, which is secret",
+        "changed: writes /etc/rolesmith/secrets/redis-password, which is secret",
+        "changed: writes /etc/rolesmith/node.json",
+        "changed: masks pgbouncer.service: the node has an instance of its own",
+        "changed: reads the package lists (apt-get update)",
+        "note: the PostgreSQL cluster 17/main on port 5432 runs and holds 1 database [postgresql]",
+    ] {
+        assert!(said.contains(part), "not said: {part}\n{said}");
+    }
+    // In use, so not masked.
+    assert!(!said.contains("masks redis-server.service"), "{said}");
+    machine.must(
+        "[ \"$(hostname)\" = shop-1 ] && getent hosts shop-1
+        [ \"$(stat -c '%a %U:%G' /etc/rolesmith/node.key /etc/rolesmith/secrets /etc/rolesmith/secrets/*)\" = '600 root:root
+700 root:root
+600 root:root
+600 root:root
+600 root:root' ]",
+    );
+
+    let before = machine.snapshot();
+    let (code, said) = machine.enroll(&ACCEPTED);
+    assert_eq!(code, 0, "{said}");
+    let changed: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("changed:"))
+        .collect();
+    // The lists may be newer than a moment ago, so they are read every time.
+    assert_eq!(
+        changed,
+        ["changed: reads the package lists (apt-get update)"]
+    );
+    let lists = |text: &str| -> String {
+        let lines = text
+            .lines()
+            .filter(|line| !line.contains(" ./var/lib/apt/") && !line.contains(" ./var/cache/apt"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_same(&lists(&before), &lists(&machine.snapshot()));
+}
+
+/// (3) The new rules and ssh settings are in force and let the operator in, for the time being. Gives the rules.
+fn is_on_trial(machine: &Machine<'_>) -> String {
+    machine.wait_until(
+        "the firewall goes on trial",
+        60,
+        "rolesmith-agent firewall status | grep ^pending",
+    );
+    let rules = machine.firewall();
+    assert!(rules.contains(":INPUT DROP"), "{rules}");
+    assert!(rules.contains(&format!("--dport {SSH_PORT}")), "{rules}");
+    machine.must_ssh(Login::OldRoot, "true");
+    machine.must_ssh(Login::FleetRoot, "true");
+    assert_password_is_refused(machine);
+    machine.must(&format!(
+        "dpkg --audit && dpkg-query -W -f '${{db:Status-Status}}\n' {PACKAGES} | sort -u | grep -qx installed"
+    ));
+    // Nothing that the rules would protect has started.
+    let (_, clusters) = machine.shell("pg_lsclusters --no-header | wc -l");
+    assert_eq!(
+        clusters.trim(),
+        "1",
+        "a cluster was made before the rules were confirmed"
+    );
+    rules
+}
+
+fn is_taken_back(machine: &Machine<'_>) {
+    machine.wait_until(
+        "the trial ends",
+        150,
+        "rolesmith-agent firewall status | grep '^taken back: nobody confirmed them in time'",
+    );
+    let rules = machine.firewall();
+    assert!(!rules.contains("DROP") && !rules.contains("-A "), "{rules}");
+    // Whoever the new settings locked out is let in again.
+    machine.must_ssh(Login::Password, "true");
+    machine.must_ssh(Login::OldRoot, "true");
+    let status = machine.must("rolesmith-agent status");
+    assert!(status.contains("rolesmith-agent firewall load"), "{status}");
+    // It is not tried again by itself.
+    machine.must("rolesmith-agent poke; systemctl start rolesmith-apply.service || true");
+    let status = machine.must("rolesmith-agent firewall status");
+    assert!(status.starts_with("taken back"), "{status}");
+}
+
+fn is_confirmed(machine: &Machine<'_>, tried: &str) {
+    let said = machine.must_ssh(Login::FleetRoot, "rolesmith-agent firewall load");
+    assert!(said.starts_with("pending"), "{said}");
+    assert_eq!(machine.firewall(), tried);
+    let said = machine.must_ssh(Login::FleetRoot, "rolesmith-agent firewall confirm");
+    assert_eq!(said, "confirmed\n");
+    machine.must("rolesmith-agent wait --timeout 180");
+    assert_eq!(machine.firewall(), tried);
+    assert_password_is_refused(machine);
+    machine.must("! systemctl is-active --quiet rolesmith-firewall-rollback.timer");
+}
+
+fn assert_password_is_refused(machine: &Machine<'_>) {
+    let (code, said) = machine.ssh(Login::Password, "true");
+    assert_eq!(code, 255, "{said}");
+    assert!(said.contains("Permission denied"), "{said}");
+}
+
+/// (5) The fleet's instances run beside the machine's own, each on its port.
+fn is_a_node(machine: &Machine<'_>) {
+    let status = machine.must("rolesmith-agent status");
+    for part in ["converged", "firewall   active", "healthy, "] {
+        assert!(status.contains(part), "{part}: {status}");
+    }
+    assert!(!status.contains("NOT healthy"), "{status}");
+    assert!(!status.contains("alarm"), "{status}");
+    let clusters = machine.must("pg_lsclusters --no-header | awk '{ print $1, $2, $3, $4 }'");
+    assert_eq!(clusters, "17 main 5432 online\n17 old 5433 online\n");
+    machine.must(
+        "runuser -u postgres -- psql -qAt -p 5433 -c 'SELECT 1' | grep -qx 1
+        ! runuser -u postgres -- psql -qAt -p 5433 -l | grep -q ^shop
+        for unit in redis rolesmith-redis rolesmith-sentinel rolesmith-pgbouncer; do systemctl is-active --quiet $unit; done
+        systemctl list-units --failed --no-legend | { ! grep . ; }",
+    );
+    assert_eq!(redis(machine, "PING"), "PONG\n");
+    let health = machine.must(
+        "address=$(ip -4 -o addr show eth1 | awk '{ sub(\"/.*\", \"\", $4); print $4 }')
+        python3 -c 'import sys, urllib.request as u; print(u.urlopen(\"http://\" + sys.argv[1] + \"/health\").read().decode())' $address",
+    );
+    assert_eq!(health.trim(), "ok");
+}
+
+/// What the fleet's Redis answers to whoever knows the password that stands in the secrets directory.
+fn redis(machine: &Machine<'_>, command: &str) -> String {
+    let file = machine.fleet.dir.join("secrets/fleet/redis-password");
+    let password = std::fs::read_to_string(file).expect("the secret is there");
+    machine.must(&format!(
+        "export REDISCLI_AUTH='{}'
+        exec redis-cli --no-auth-warning --tls --cacert /usr/lib/rolesmith/facts/ca.pem --cert /usr/lib/rolesmith/facts/nodes/{}/cert.pem \
+            --key /etc/rolesmith/node.key -p 6380 --user app {command}",
+        password.trim(),
+        machine.name
+    ))
+}
+
+/// (6) `apt install` before the machine belongs to anybody: packages are configured and wait.
+fn installed_before_enrolled(machine: &Machine<'_>) {
+    let sources = "Types: deb\nURIs: http://apt.old.example\nSuites: trixie\nComponents: main\nTrusted: yes\n";
+    let firewall = machine.firewall();
+    let state = "sshd -T | grep -v '^port'; systemctl is-enabled nginx redis-server postgresql";
+    let before = machine.must(state);
+    // By hand, as somebody would who has read that the machine may be enrolled later. The keyring brings its own entry.
+    machine.must_ssh(
+        Login::OldRoot,
+        &format!(
+            "set -e
+            printf '{sources}' >/etc/apt/sources.list.d/by-hand.sources
+            apt-get -q update
+            {INSTALL} old-archive-keyring
+            rm /etc/apt/sources.list.d/by-hand.sources
+            apt-get -q update
+            {INSTALL} {PACKAGES}"
+        ),
+    );
+    machine.must(&format!(
+        "dpkg --audit && dpkg-query -W -f '${{db:Status-Status}}\n' {PACKAGES} | sort -u | grep -qx installed"
+    ));
+    machine.wait_until(
+        "the agent has looked",
+        30,
+        "rolesmith-agent status | grep -q 'state  *not enrolled'",
+    );
+    let rules = machine.firewall();
+    assert!(!rules.contains("DROP") && !rules.contains("-A "), "{rules}");
+    assert_eq!(rules.replace("rolesmith", ""), rules, "{rules}");
+    assert!(rules.starts_with(&firewall), "{rules}");
+    assert_eq!(machine.must(state), before);
+    let clusters = machine.must("pg_lsclusters --no-header | awk '{ print $1, $2 }'");
+    assert_eq!(clusters, "17 main\n");
+    machine.must(
+        "for unit in rolesmith-redis rolesmith-sentinel rolesmith-pgbouncer rolesmith-postgresql; do
+            ! systemctl is-active --quiet $unit
+        done
+        systemctl list-units --failed --no-legend | { ! grep . ; }",
+    );
+    machine.must_ssh(Login::Password, "true");
+}
+
+/// `--install` on a machine that has the packages: the identity arrives, the rules go on trial and are confirmed.
+fn enrolls_in_one_go(machine: &Machine<'_>) {
+    let mut arguments = ACCEPTED[2..].to_vec();
+    arguments.push("--install");
+    let (code, said) = machine.enroll(&arguments);
+    tell(&said);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("The firewall let a new connection in and is confirmed."),
+        "{said}"
+    );
+    machine.must("rolesmith-agent wait --timeout 180");
+    assert_password_is_refused(machine);
+}
+
+/// (7) A secret of a running node changes by `enroll --secrets`, and by that alone.
+fn brings_a_changed_secret(machine: &Machine<'_>) {
+    assert_eq!(redis(machine, "SET kept yes"), "OK\n");
+    let before = machine.must("cat /etc/rolesmith/secrets/database-pooler-password");
+    let file = machine.fleet.dir.join("secrets/fleet/redis-password");
+    let secret = "a-new-password-of-the-fleets-redis";
+    std::fs::write(file, format!("{secret}\n")).expect("written");
+    let (code, said) = machine.enroll(&["--secrets"]);
+    tell(&said);
+    assert_eq!(code, 0, "{said}");
+    assert!(!said.contains(secret), "{said}");
+    let changed: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("changed: writes"))
+        .collect();
+    assert_eq!(
+        changed,
+        ["changed: writes /etc/rolesmith/secrets/redis-password, which is secret"]
+    );
+    machine.wait_until(
+        "the new secret is in force",
+        60,
+        &format!("grep -q {secret} /var/lib/rolesmith/conf/redis/users.acl && rolesmith-agent wait --timeout 30"),
+    );
+    assert_eq!(redis(machine, "GET kept"), "yes\n");
+    assert_eq!(
+        before,
+        machine.must("cat /etc/rolesmith/secrets/database-pooler-password")
+    );
+}
+
+/// Equal texts, or a failure that shows the lines that differ.
+fn assert_same(before: &str, after: &str) {
+    let lines = |text: &str| -> std::collections::BTreeSet<String> {
+        text.lines().map(ToOwned::to_owned).collect()
+    };
+    let (before, after) = (lines(before), lines(after));
+    let gone: Vec<_> = before.difference(&after).collect();
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(
+        gone.is_empty() && new.is_empty(),
+        "gone: {gone:#?}\nnew: {new:#?}"
+    );
+}

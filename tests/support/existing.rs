@@ -1,0 +1,408 @@
+//! Machines that were there before the fleet: an ordinary administrator's Debian, with services and data of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use rolesmith_lab::{
+    Host, Lab, LabSpec, Network, NodeSpec, Progress, Repository, TreeSpec, UpOptions,
+};
+use rolesmith_tests::{Fleet, work_dir};
+use tempfile::TempDir;
+
+/// Where the machines' administrator put sshd.
+pub const SSH_PORT: u16 = 2222;
+/// The administrator's password.
+const PASSWORD: &str = "an old password";
+/// Its hash, as `openssl passwd -6` makes it.
+const PASSWORD_HASH: &str = "$6$rolesmithtest$qNNztunLBam2huYYGgM22vzTa4ETMtRT.zoxOyCxXCu7n4b/AyiFDQ0ScZ3LVzaevoU82wRgkyjLEo6kTen7T.";
+/// The lab's address in the public network, from which the operator comes.
+const OPERATOR: &str = "203.0.113.1";
+
+/// Says what the lab does on the test's standard error.
+struct Words;
+
+impl Progress for Words {
+    fn step(&self, node: Option<&str>, text: &str) {
+        tell(&format!("{}: {text}", node.unwrap_or("lab")));
+    }
+}
+
+/// A line of the test's own account, with the time of day in seconds since its start.
+pub fn tell(text: &str) {
+    use std::{io::Write as _, sync::OnceLock};
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = START.get_or_init(Instant::now);
+    // A closed standard error is nobody's loss.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{:7.1}  {text}",
+        start.elapsed().as_secs_f64()
+    );
+}
+
+/// What the operator holds: a key for root on the machines, and one that the fleet is to let in.
+pub struct Operator {
+    directory: TempDir,
+}
+
+impl Operator {
+    /// Makes both keys.
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in ["old-root", "fleet"] {
+            let status = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C"])
+                .arg(format!("{name}@operator"))
+                .arg("-f")
+                .arg(directory.path().join(name))
+                .status()
+                .expect("ssh-keygen starts: install openssh-client");
+            assert!(status.success());
+        }
+        let ask = directory.path().join("ask");
+        std::fs::write(&ask, format!("#!/bin/sh\necho '{PASSWORD}'\n")).expect("written");
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&ask, std::fs::Permissions::from_mode(0o700)).expect("set");
+        Self { directory }
+    }
+
+    /// The private half of a key.
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The public half of a key.
+    pub fn public_key(&self, name: &str) -> String {
+        let path = self.directory.path().join(format!("{name}.pub"));
+        let text = std::fs::read_to_string(path).expect("ssh-keygen made it");
+        text.trim().to_owned()
+    }
+
+    /// Options for ssh that keep this user's own configuration and known hosts out of the test.
+    pub fn ssh_options(&self, key: &str) -> Vec<String> {
+        let known = self.directory.path().join("known_hosts");
+        vec![
+            "-F".to_owned(),
+            "none".to_owned(),
+            "-i".to_owned(),
+            self.key(key).display().to_string(),
+            "-o".to_owned(),
+            "IdentitiesOnly=yes".to_owned(),
+            "-o".to_owned(),
+            format!("UserKnownHostsFile={}", known.display()),
+            "-o".to_owned(),
+            "StrictHostKeyChecking=accept-new".to_owned(),
+        ]
+    }
+}
+
+/// How somebody logs in.
+#[derive(Debug, Clone, Copy)]
+pub enum Login {
+    /// Root, with the key that the machine had before.
+    OldRoot,
+    /// Root, with a key of the fleet.
+    FleetRoot,
+    /// The administrator, by password.
+    Password,
+}
+
+/// One of the machines.
+pub struct Machine<'a> {
+    /// Its name in the lab and in the fleet.
+    pub name: &'static str,
+    /// Its address in the public network.
+    pub address: &'static str,
+    /// The fleet that it is to belong to.
+    pub fleet: &'a Fleet,
+    /// Who works on it.
+    pub operator: &'a Operator,
+}
+
+impl Machine<'_> {
+    /// Runs a script in it as root, past ssh and firewall; it has to succeed.
+    pub fn must(&self, script: &str) -> String {
+        self.fleet.must(self.name, script)
+    }
+
+    /// Runs a script in it as root, past ssh and firewall.
+    pub fn shell(&self, script: &str) -> (i32, String) {
+        self.fleet.shell(self.name, script)
+    }
+
+    /// Runs a script over a new ssh connection to the machine's public address.
+    pub fn ssh(&self, login: Login, script: &str) -> (i32, String) {
+        let (user, key) = match login {
+            Login::OldRoot => ("root", "old-root"),
+            Login::FleetRoot => ("root", "fleet"),
+            Login::Password => ("admin", "none"),
+        };
+        let mut words = vec!["ssh".to_owned(), "-p".to_owned(), SSH_PORT.to_string()];
+        words.extend(self.operator.ssh_options(key));
+        let methods = match login {
+            Login::Password => "PreferredAuthentications=password",
+            _ => "PreferredAuthentications=publickey",
+        };
+        for option in [
+            methods,
+            "NumberOfPasswordPrompts=1",
+            "ConnectTimeout=5",
+            "LogLevel=ERROR",
+        ] {
+            words.extend(["-o".to_owned(), option.to_owned()]);
+        }
+        words.push(format!("{user}@{}", self.address));
+        words.push(script.to_owned());
+        let mut ssh = lab(self.fleet).client(&words);
+        ssh.env("SSH_ASKPASS", self.operator.key("ask"))
+            .env("SSH_ASKPASS_REQUIRE", "force");
+        said(ssh.output().expect("nsenter starts"))
+    }
+
+    /// As [`Machine::ssh`], and the script has to succeed.
+    pub fn must_ssh(&self, login: Login, script: &str) -> String {
+        let (code, text) = self.ssh(login, script);
+        assert_eq!(code, 0, "{login:?} on {}: {script}\n{text}", self.name);
+        text
+    }
+
+    /// `rolesmith enroll` of it, from the lab's network; gives exit code and what it printed.
+    pub fn enroll(&self, arguments: &[&str]) -> (i32, String) {
+        let target = format!("root@{}", self.address);
+        let port = SSH_PORT.to_string();
+        let options = self.operator.ssh_options("old-root");
+        let mut words = vec!["enroll", self.name, "--ssh", &target, "--port", &port];
+        for option in &options {
+            words.extend(["--ssh-option", option]);
+        }
+        words.extend(arguments);
+        let rolesmith = self.fleet.command(&words);
+        let program = [rolesmith.get_program()]
+            .into_iter()
+            .chain(rolesmith.get_args());
+        let mut client = lab(self.fleet).client(&program.collect::<Vec<_>>());
+        for (name, value) in rolesmith.get_envs() {
+            if let Some(value) = value {
+                client.env(name, value);
+            }
+        }
+        said(client.output().expect("nsenter starts"))
+    }
+
+    /// What an HTTP client in the lab's network gets from the machine's public address, port 80.
+    pub fn site(&self) -> String {
+        let url = format!("http://{}/", self.address);
+        let curl = lab(self.fleet)
+            .client(&["curl", "-sS", "--max-time", "5", &url])
+            .output();
+        said(curl.expect("nsenter starts")).1
+    }
+
+    /// Runs a script in it again and again until it succeeds, for what tells nobody when it happens.
+    pub fn wait_until(&self, what: &str, seconds: u64, script: &str) {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let (code, text) = self.shell(script);
+            if code == 0 {
+                return;
+            }
+            if Instant::now() > end {
+                let (_, status) =
+                    self.shell("rolesmith-agent status; journalctl -n 60 --no-pager -o cat");
+                panic!(
+                    "{}: {what}: not within {seconds} s\n{text}\n{status}",
+                    self.name
+                );
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Everything on its disk that a person or a package put there: a line a file, and what units there are. What services
+    /// and the kernel write all the time (logs, databases, the clock's stamp) is left out.
+    pub fn snapshot(&self) -> String {
+        self.must(
+            r"cd /
+            find . -xdev \( -path ./proc -o -path ./sys -o -path ./run -o -path ./dev -o -path ./tmp -o -path ./var/tmp \
+                -o -path ./var/log -o -path ./var/lib/postgresql -o -path ./var/lib/redis -o -path ./var/lib/systemd/timesync \
+                -o -path ./var/lib/systemd/timers -o -path ./var/lib/private -o -path ./var/lib/lastlog -o -path ./var/lib/wtmpdb \) -prune \
+                -o -printf '%M %U:%G %T@ %p %l\n' -type f -exec sha256sum {} + | LC_ALL=C sort -k 2
+            systemctl list-unit-files --no-legend --no-pager
+            systemctl list-units --type=service,socket,timer,path,mount --state=active,failed --plain --no-legend --no-pager |
+                awk '{ print $1, $2, $3, $4 }' | grep -vE '^(user@|user-runtime-dir@|systemd-(timedated|hostnamed|localed))'
+            sshd -T
+            ss -H -ltn | awk '{ print $4 }' | sort
+            sysctl -a 2>/dev/null | grep -E '^(net.ipv4.(ip_forward|conf.all)|vm.(swappiness|overcommit_memory)|kernel.panic)'",
+        )
+    }
+
+    /// What the machine's own services hold and who they are: it has to stay the same whatever the fleet does.
+    pub fn foreign(&self) -> String {
+        self.must(
+            r#"cd /
+            echo "rows: $(runuser -u postgres -- psql -qAt -p 5432 -d shop -c 'SELECT string_agg(name, $$,$$ ORDER BY id) FROM customers')"
+            echo "redis: $(redis-cli -p 6379 get visits)"
+            echo "clusters: $(pg_lsclusters --no-header | grep ' 5432 ')"
+            echo "settings: $(sha256sum /etc/postgresql/17/main/*.conf /etc/redis/redis.conf /etc/nginx/nginx.conf /etc/nginx/sites-available/shop | sha256sum)"
+            echo "local site: $(python3 -c 'import urllib.request as u; print(u.urlopen("http://127.0.0.1/").read().decode())')""#,
+        ) + "public site: "
+            + &self.site()
+    }
+
+    /// Numbers of the processes of its own services: a service that was restarted has another one.
+    pub fn processes(&self) -> String {
+        self.must(
+            "for unit in nginx redis-server postgresql@17-main; do
+                echo \"$unit $(systemctl show --property MainPID --value $unit.service)\"
+            done",
+        )
+    }
+
+    /// Loaded rules of both families without their counters, and the names of sets.
+    pub fn firewall(&self) -> String {
+        self.must(
+            r"for save in iptables-save ip6tables-save 'ipset list -n'; do
+                if command -v ${save%% *} >/dev/null; then $save; fi
+            done | sed -e 's/\[[0-9:]*\]//' -e '/^#/d'",
+        )
+    }
+
+    /// Ends it as its button does, and boots it again from its disk.
+    pub fn reboot(&self, machines: &LabSpec) {
+        let before = lab(self.fleet).status().expect("a lab");
+        let pid = before
+            .nodes
+            .iter()
+            .find(|node| node.name == self.name)
+            .and_then(|node| node.pid)
+            .expect("it runs");
+        self.must("systemctl poweroff");
+        let end = Instant::now() + Duration::from_secs(120);
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            assert!(Instant::now() < end, "{} does not shut down", self.name);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        up(machines);
+    }
+}
+
+/// The lab of a fleet.
+pub fn lab(fleet: &Fleet) -> Lab {
+    let name = fleet.dir.file_name().expect("a fleet's directory");
+    Lab::open(&work_dir().join("lab/labs").join(name)).expect("the lab is up")
+}
+
+/// Brings the machines up. They may complain of nothing but what a stock Debian does.
+pub fn up(spec: &LabSpec) {
+    let options = UpOptions::default();
+    let report = rolesmith_lab::up(spec, &options, &Words).expect("the machines boot");
+    for node in &report.nodes {
+        assert!(node.is_clean(), "{}: {:?}", node.name, node.complaints());
+    }
+}
+
+/// A lab of existing machines, in the place where `rolesmith lab` looks for this fleet's. Debian comes from the fleet's
+/// mirrored component under another name, so that the machines know nothing of the fleet.
+pub fn machines(fleet: &Fleet, operator: &Operator, names: &[(&str, &str, u8)]) -> LabSpec {
+    let name = fleet.dir.file_name().expect("a fleet's directory");
+    let rolesmith = fleet.command(&[]).get_program().to_owned();
+    LabSpec {
+        name: name.to_string_lossy().into_owned(),
+        tree: TreeSpec {
+            suite: "trixie".to_owned(),
+            cache_dir: work_dir().join("lab/trees"),
+            key_extra: None,
+            sources: None,
+        },
+        network: Network {
+            private_prefix: "10.77.0.0/24".parse().expect("a prefix"),
+            public_prefix: "203.0.113.0/24".parse().expect("a prefix"),
+            private_interface: "eth1".to_owned(),
+            public_interface: "eth0".to_owned(),
+        },
+        nodes: names
+            .iter()
+            .map(|(name, called, host)| NodeSpec {
+                name: (*name).to_owned(),
+                address: [10, 77, 0, *host].into(),
+                roles: Vec::new(),
+                user_data: user_data(operator),
+                meta_data: format!("instance-id: {called}-before\nlocal-hostname: {called}\n"),
+                memory_limit: None,
+            })
+            .collect(),
+        repository: Some(Repository {
+            dir: fleet.dir.join("dist/repo"),
+            host: "apt.old.example".to_owned(),
+            port: 80,
+            server: vec![rolesmith, "lab".into(), "__serve".into()],
+        }),
+        hosts: vec![Host {
+            address: OPERATOR.parse().expect("an address"),
+            name: "debian.example".to_owned(),
+        }],
+        state_dir: work_dir().join("lab/labs").join(name),
+    }
+}
+
+/// An ordinary machine: password logins, sshd on another port, a site, a database and a Redis with something in them.
+fn user_data(operator: &Operator) -> String {
+    let key = operator.public_key("old-root");
+    format!(
+        r#"#cloud-config
+disable_root: false
+ssh_pwauth: true
+users:
+  - name: root
+    ssh_authorized_keys: ["{key}"]
+  - name: admin
+    shell: /bin/bash
+    lock_passwd: false
+    passwd: "{PASSWORD_HASH}"
+write_files:
+  - path: /etc/ssh/sshd_config.d/20-port.conf
+    content: |
+      Port {SSH_PORT}
+      PasswordAuthentication yes
+  - path: /etc/apt/sources.list.d/debian.sources
+    content: |
+      Types: deb
+      URIs: http://debian.example
+      Suites: trixie
+      Components: debian debian-security
+      Trusted: yes
+  - path: /etc/nginx/sites-available/shop
+    content: |
+      server {{
+          listen 80 default_server;
+          server_name _;
+          root /srv/shop;
+      }}
+  - path: /srv/shop/index.html
+    content: |
+      the old shop
+apt:
+  preserve_sources_list: true
+package_update: true
+packages: [nginx, postgresql-17, redis-server]
+runcmd:
+  - set -eu
+  - ln -sf /etc/nginx/sites-available/shop /etc/nginx/sites-enabled/default
+  - systemctl reload nginx
+  - systemctl restart ssh
+  - runuser -u postgres -- createdb shop
+  - runuser -u postgres -- psql -q -d shop -c "CREATE TABLE customers (id int PRIMARY KEY, name text); INSERT INTO customers VALUES (1, 'Ada'), (2, 'Grace')"
+  - redis-cli set visits 1815
+  - redis-cli save
+"#
+    )
+}
+
+fn said(output: Output) -> (i32, String) {
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap_or(-1), text)
+}
