@@ -120,7 +120,7 @@ fn refused((success, said): (bool, String), what: &str, words: &[&str]) {
     );
 }
 
-const SIGNATURE: [&str; 2] = ["is not signed", "invalid"];
+const SIGNATURE: [&str; 3] = ["is not signed", "invalid", "NODATA"];
 
 #[test]
 #[ignore = "needs root: runs apt in root trees; downloads the mirror once"]
@@ -203,24 +203,13 @@ fn apt_refuses_what_is_over_not_yet_or_signed_by_another_key() {
         let suite = Suite::tools(name);
         let server = Server::start();
         // Keys that were made three days ago, so that a release can be two days old.
-        let fleet = empty_at(&format!("apt-time-{name}"), name, now - 3 * DAY);
+        let fleet = example_at(&format!("apt-time-{name}"), name, now - 3 * DAY);
         edit(
             &fleet,
             "upstream = \"mirror\"",
             "upstream = \"debian\"\nvalid_days = 1",
         );
-        let publish = |epoch: u64| {
-            let output = fleet
-                .command(&["publish"])
-                .env("SOURCE_DATE_EPOCH", epoch.to_string())
-                .output()
-                .expect("the program starts");
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-        };
+        let publish = |epoch: u64| at(&fleet, epoch, &["publish"]);
         let facts = "acme-facts acme-archive-keyring";
 
         publish(now - 2 * DAY);
@@ -236,7 +225,7 @@ fn apt_refuses_what_is_over_not_yet_or_signed_by_another_key() {
         refused(
             server.judge(&suite, &fleet, facts, |_| {}),
             "a release of the future",
-            &["is not valid yet", "future"],
+            &["is not valid yet", "Not live until", "made in the future"],
         );
 
         let other = example_without_mirror(&format!("apt-other-{name}"), name);
@@ -260,13 +249,19 @@ fn apt_refuses_what_is_over_not_yet_or_signed_by_another_key() {
 }
 
 /// The example fleet with keys made at `epoch`.
-fn empty_at(name: &str, suite: &str, epoch: u64) -> Fleet {
+fn example_at(name: &str, suite: &str, epoch: u64) -> Fleet {
     let fleet = crate::empty(name);
-    let status = fleet
-        .command(&["init", "--example", "--suite", suite])
-        .env("SOURCE_DATE_EPOCH", epoch.to_string())
-        .status()
-        .expect("the program starts");
-    assert!(status.success());
+    at(&fleet, epoch, &["init", "--example", "--suite", suite]);
     fleet
+}
+
+/// Runs the program as if it were another time.
+fn at(fleet: &Fleet, epoch: u64, arguments: &[&str]) {
+    let output = fleet
+        .command(arguments)
+        .env("SOURCE_DATE_EPOCH", epoch.to_string())
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "rolesmith {arguments:?}: {said}");
 }

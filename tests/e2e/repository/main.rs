@@ -1,7 +1,9 @@
 //! What a fleet publishes, judged by the tools of both suites: lintian and shellcheck, dpkg, debsig-verify, apt. And the same
 //! bytes come out whoever builds, wherever.
+#![allow(clippy::print_stdout, reason = "what was measured is told")]
 
 mod client;
+mod installed;
 mod quality;
 mod reproducible;
 mod scripts;

@@ -77,9 +77,10 @@ fn shellcheck_is_content_with_every_maintainer_script() {
              name=${deb##*/}
              dpkg-deb --control \"$deb\" \"/tmp/${name%%_*}\"
          done
-         set -- $(find /tmp -mindepth 2 -name 'p*' -name '*inst' -o -name '*rm' -path '/tmp/*/p*')
+         set -- $(find /tmp -mindepth 2 '(' -name '*inst' -o -name '*rm' ')')
          for script in \"$@\"; do dash -n \"$script\"; done
-         shellcheck --shell=sh \"$@\"
+         # A list of one may grow.
+         shellcheck --shell=sh --exclude=SC2043 \"$@\"
          echo \"$# scripts\"",
     );
     // A broken one is found.

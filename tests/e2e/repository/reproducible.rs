@@ -42,7 +42,10 @@ impl Elsewhere {
         let program = checkout().join("target/debug/rolesmith");
         fs::copy(program, dir.path().join("rolesmith")).expect("the program can be copied");
         let agent = own_package("rolesmith-agent_");
-        fs::copy(agent, dir.path().join("agent.deb")).expect("a package can be copied");
+        let shipped = dir
+            .path()
+            .join(agent.file_name().expect("a package has a name"));
+        fs::copy(agent, shipped).expect("a package can be copied");
         Self { dir }
     }
 
@@ -53,7 +56,8 @@ impl Elsewhere {
     }
 
     fn build(&self) {
-        let build = "umask 077; exec ./rolesmith -C 'some where else' build --agent agent.deb";
+        let build =
+            "umask 077; exec ./rolesmith -C 'some where else' build --agent rolesmith-agent_*.deb";
         must(
             Command::new("setpriv")
                 .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"])
