@@ -5,21 +5,18 @@
 //! the node's firewall is on trial, confirm it over a new connection ([`confirm`]).
 
 pub mod change;
+mod confirm;
 pub mod conflict;
 pub mod probe;
 pub mod ssh;
 
-use std::{thread, time::Duration};
-
-use serde::Deserialize;
-
 pub use change::{Change, changes, installation, secret_changes};
+pub use confirm::{Confirmation, confirm};
 pub use conflict::{Conflict, Expectations, UnknownCode, Weight, conflicts, stopping};
 pub use probe::{Probe, ProbeError};
 pub use ssh::{Remote, RemoteError, Ssh, Target};
 
-/// Seconds in which an installed agent puts the node's firewall on trial.
-const TRIAL: u32 = 180;
+use confirm::TRIAL;
 
 /// Why a machine was not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -105,51 +102,4 @@ pub fn apply(
         );
     }
     Ok(())
-}
-
-/// What confirming came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Confirmation {
-    /// The firewall was on trial, a new connection came through, and it stays.
-    Confirmed,
-    /// It was in force already.
-    InForce,
-}
-
-/// The part of `rolesmith-agent status --json` that counts here.
-#[derive(Deserialize)]
-struct Status {
-    firewall: String,
-}
-
-/// Waits until the agent has put the node's firewall on trial, then confirms it over a new connection: on the port that
-/// the fleet expects, unless sshd listens there already and the way to it may lead through a forwarded port.
-///
-/// # Errors
-/// [`EnrollError`].
-pub fn confirm(
-    machine: &Ssh,
-    probe: &Probe,
-    wanted: &Expectations,
-) -> Result<Confirmation, EnrollError> {
-    for _ in 0..TRIAL {
-        let output = machine.run("rolesmith-agent status --json\n")?;
-        let status: Status = serde_json::from_str(&output)
-            .map_err(|error| EnrollError::Status(error.to_string()))?;
-        match status.firewall.as_str() {
-            "active" => return Ok(Confirmation::InForce),
-            "taken-back" => return Err(EnrollError::TakenBack),
-            "pending" => {
-                let moved = !probe.ssh.ports.contains(&wanted.ssh_port);
-                let port = moved.then_some(wanted.ssh_port);
-                machine
-                    .run_anew(port, "rolesmith-agent firewall confirm\n")
-                    .map_err(EnrollError::LockedOut)?;
-                return Ok(Confirmation::Confirmed);
-            }
-            // Not there yet: the machine is far away, so there is no event to wait for.
-            _ => thread::sleep(Duration::from_secs(1)),
-        }
-    }
-    Err(EnrollError::NoTrial)
 }

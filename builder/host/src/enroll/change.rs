@@ -148,6 +148,10 @@ pub fn changes(seed: &Seed, probe: &Probe) -> Vec<Change> {
     changes.extend(unused.map(|unit| Change::mask(unit)));
     changes.extend(seed.files.iter().map(Change::file));
     changes.push(Change::update(seed));
+    // Packages that were installed before have waited for the identity; no installation will tell the agent.
+    if probe.has("rolesmith-agent") {
+        changes.push(Change::poke());
+    }
     changes
 }
 

@@ -128,5 +128,6 @@ install_packages() {
 poke() {
     if command -v rolesmith-agent >/dev/null; then
         rolesmith-agent poke
+        result=changed
     fi
 }

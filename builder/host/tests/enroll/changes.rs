@@ -252,6 +252,12 @@ fn the_changes_are_those_of_a_seed_in_an_order_that_ends_with_the_identity() {
             "reads the package lists (apt-get update)",
         ]
     );
+    // Packages that were there before the identity wait for it.
+    let installed = plain_with(&[("packages", "ii  rolesmith-agent")]);
+    assert_eq!(
+        sentences(&changes(&seed(), &installed)).last(),
+        Some(&"wakes the agent")
+    );
     assert_eq!(
         installation(&seed()).sentence(),
         "installs acme-base acme-redis"
