@@ -4,5 +4,4 @@ mod apt;
 mod corruption;
 mod interrupted;
 mod publishing;
-mod speed;
 mod support;

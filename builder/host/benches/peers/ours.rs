@@ -1,0 +1,83 @@
+//! Our repository, through the library's own entry.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rolesmith_formats::openpgp::{SecretKey, Signer};
+use rolesmith_host::publish::{Component, PoolFile, PublishInput, Target, publish};
+
+use crate::Outcome;
+use crate::debs::EPOCH;
+
+/// A repository and its publisher.
+pub(crate) struct Ours<'a> {
+    target: Target,
+    key: &'a SecretKey,
+    /// Each publication is a day younger than the one before, so that old generations go, as they do in use.
+    epoch: u64,
+}
+
+impl<'a> Ours<'a> {
+    pub(crate) fn new(directory: &Path, key: &'a SecretKey) -> Self {
+        Self {
+            target: Target::new(directory.join("repo"), directory.join("index-cache")),
+            key,
+            epoch: EPOCH,
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.target.root
+    }
+
+    /// Forgets everything.
+    pub(crate) fn remove(&self) -> Outcome<()> {
+        if self.root().exists() {
+            fs::remove_dir_all(self.root())?;
+        }
+        self.forget()
+    }
+
+    /// Forgets everything but the pool.
+    pub(crate) fn forget(&self) -> Outcome<()> {
+        for directory in ["dists", ".rolesmith"] {
+            let directory = self.root().join(directory);
+            if directory.exists() {
+                fs::remove_dir_all(directory)?;
+            }
+        }
+        if self.target.index_cache.exists() {
+            fs::remove_file(&self.target.index_cache)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes these files; `added` is how many of them the pool must have lacked, so that no run does less than it says.
+    pub(crate) fn publish(&mut self, files: Vec<PathBuf>, added: usize) -> Outcome<()> {
+        self.epoch += 86_400;
+        let signers: [&dyn Signer; 1] = [self.key];
+        let input = PublishInput {
+            codename: "fleet".to_owned(),
+            suite: "fleet".to_owned(),
+            origin: "acme".to_owned(),
+            label: "acme".to_owned(),
+            description: "Packages of a benchmark".to_owned(),
+            architectures: vec!["amd64".to_owned()],
+            components: vec![Component {
+                name: "main".to_owned(),
+                packages: files.into_iter().map(PoolFile::Path).collect(),
+            }],
+            epoch: self.epoch,
+            valid_for_seconds: 864_000,
+            signers: &signers,
+            also_trusted: Vec::new(),
+        };
+        let published = publish(&self.target, &input)?;
+        if published.new_packages != added {
+            return Err(
+                format!("{} packages were new, not {added}", published.new_packages).into(),
+            );
+        }
+        Ok(())
+    }
+}
