@@ -46,3 +46,37 @@ pub fn contents(package: &Path) -> BTreeMap<String, String> {
         })
         .collect()
 }
+
+/// The text of a file that the package ships; `path` begins with `./`.
+///
+/// # Panics
+/// The package has no such file, or it is not UTF-8.
+#[must_use]
+pub fn file(package: &Path, path: &str) -> String {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let archive = directory.path().join("data.tar");
+    let output = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .output()
+        .expect("dpkg-deb can be started");
+    assert!(
+        output.status.success(),
+        "dpkg-deb refuses {}",
+        package.display()
+    );
+    std::fs::write(&archive, output.stdout).expect("the temporary directory can be written");
+    let output = Command::new("tar")
+        .args(["--extract", "--to-stdout", "--file"])
+        .arg(&archive)
+        .arg(path)
+        .output()
+        .expect("tar can be started");
+    assert!(
+        output.status.success(),
+        "{} has no {path}: {}",
+        package.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("the file is text")
+}

@@ -10,7 +10,7 @@
 //! fleet.edit("fleet.toml", "suite = \"trixie\"", "suite = \"bookworm\"");
 //! let before = fleet.tree();
 //! fleet.run(&["check"]).succeeded();
-//! assert_eq!(before, fleet.tree(), "check writes nothing");
+//! before.assert_unchanged(&fleet.tree());
 //! ```
 //!
 //! Every place that the program may write to is below the fleet's temporary directory, which is removed with the value.

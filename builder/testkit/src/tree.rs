@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::Path,
 };
 
 /// What stands at a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Entry {
     /// A directory with its permission bits.
     Directory(u32),
@@ -16,6 +16,17 @@ pub enum Entry {
     File(u32, Vec<u8>),
     /// A symbolic link with its target.
     Link(String),
+}
+
+// Bytes by their number: a failed assertion is read by people.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(mode) => write!(f, "directory {mode:04o}"),
+            Self::File(mode, bytes) => write!(f, "file {mode:04o}, {} bytes", bytes.len()),
+            Self::Link(target) => write!(f, "link to {target}"),
+        }
+    }
 }
 
 /// Everything below a directory, by relative path.
@@ -48,6 +59,18 @@ impl Tree {
         paths.sort_unstable();
         paths.dedup();
         paths
+    }
+}
+
+impl Tree {
+    /// Asserts that nothing changed since this tree was read.
+    ///
+    /// # Panics
+    /// Something did; the message names it.
+    #[track_caller]
+    pub fn assert_unchanged(&self, now: &Self) {
+        let changed = self.differences(now);
+        assert!(changed.is_empty(), "these changed: {changed:#?}");
     }
 }
 
