@@ -78,7 +78,7 @@ pub(super) fn resolve(
     work.generate(
         format!("{MANIFEST_DIR}/{}.json", role.name),
         json,
-        "the whole",
+        "role.toml",
         false,
         findings,
     );

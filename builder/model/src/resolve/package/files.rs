@@ -72,7 +72,7 @@ impl Work<'_> {
                     "role {} ships {path}, which rolesmith makes itself",
                     self.role.name
                 ),
-                format!("made from {from} of role.toml"),
+                format!("the builder makes it from {from}"),
                 "remove the entry, or ship it under another name",
             );
         }

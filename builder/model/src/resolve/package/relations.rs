@@ -12,6 +12,14 @@ use crate::{
     validate::syntax,
 };
 
+/// What it means that Debian does not have a package.
+#[derive(Clone, Copy)]
+enum Unknown {
+    Fatal,
+    Unwanted,
+    Fine,
+}
+
 impl Work<'_> {
     /// The relation fields, and the Debian packages among `Depends`.
     pub(super) fn relations(
@@ -32,13 +40,27 @@ impl Work<'_> {
                 .iter()
                 .chain(suite.iter().flat_map(|s| &s.depends))
             {
-                self.relation(layer, entry, &mut depends, Some(&mut debian), findings);
+                self.relation(
+                    layer,
+                    entry,
+                    &mut depends,
+                    Some(&mut debian),
+                    Unknown::Fatal,
+                    findings,
+                );
             }
             for entry in &dependencies.recommends {
-                self.relation(layer, entry, &mut recommends, None, findings);
+                self.relation(
+                    layer,
+                    entry,
+                    &mut recommends,
+                    None,
+                    Unknown::Unwanted,
+                    findings,
+                );
             }
             for entry in &dependencies.conflicts {
-                self.relation(layer, entry, &mut conflicts, None, findings);
+                self.relation(layer, entry, &mut conflicts, None, Unknown::Fine, findings);
             }
             for key in layer.file.suites.keys() {
                 let name = key.get_ref();
@@ -78,6 +100,7 @@ impl Work<'_> {
         entry: &Spanned<String>,
         list: &mut Vec<String>,
         debian: Option<&mut Vec<String>>,
+        unknown: Unknown,
         findings: &mut Findings,
     ) {
         let Some(text) = inline(layer, entry, self.context, findings) else {
@@ -109,24 +132,35 @@ impl Work<'_> {
         let prefix = format!("{}-", self.inputs.fleet.name);
         let archive = self.inputs.archive;
         let own = |name: &str| name.starts_with(&prefix) || name == "rolesmith-agent";
-        for name in names.iter().filter(|n| own(n) && !archive.satisfies(n)) {
+        let promised = !matches!(unknown, Unknown::Fine);
+        for name in names
+            .iter()
+            .filter(|n| promised && own(n) && !archive.satisfies(n))
+        {
             self.own_package(layer, entry, name, findings);
         }
         let nowhere = |n: &String| !own(n) && !archive.satisfies(n);
-        if !archive.is_empty()
+        let why = match unknown {
+            Unknown::Fatal => Some("apt could not install the role"),
+            Unknown::Unwanted => Some("apt would never install it"),
+            // Packages from elsewhere are what roles may well conflict with.
+            Unknown::Fine => None,
+        };
+        if let Some(why) = why
+            && !archive.is_empty()
             && names.iter().all(nowhere)
-            && let Some(unknown) = names.first()
+            && let Some(name) = names.first()
         {
             let suite = self.inputs.fleet.suite;
-            let help = archive.similar(unknown).map_or_else(
+            let help = archive.similar(name).map_or_else(
                 || format!("look it up with `apt-cache search` on a {suite} machine; names that differ between suites go under [suites.{suite}]"),
                 |near| format!("did you mean {near}?"),
             );
             findings.error(
                 "role::unknown-package",
                 layer.place(entry.span()),
-                format!("Debian {suite} has no package {unknown}"),
-                "apt could not install the role",
+                format!("Debian {suite} has no package {name}"),
+                why,
                 help,
             );
         }
