@@ -19,6 +19,8 @@ pub fn summary(text: &str, place: Place, findings: &mut Findings) {
         "is empty"
     } else if text.contains('\n') {
         "is more than one line"
+    } else if text.contains(char::is_control) {
+        "holds a tab or another control character"
     } else if text.chars().count() >= 80 {
         "has 80 characters or more"
     } else if text.ends_with('.') {
@@ -50,6 +52,19 @@ pub fn description(summary: &str, text: &str, place: Place, findings: &mut Findi
         "only repeats the summary"
     } else if text.contains('\t') {
         "holds a tab"
+    } else if text.contains(|c: char| c.is_control() && c != '\n') {
+        "holds a carriage return or another control character"
+    } else if text.trim_start_matches('\n').starts_with(' ') {
+        "begins with a space"
+    } else if text.lines().any(|line| line.trim_start().starts_with('.')) {
+        "has a line that begins with a full stop, which control files use for empty lines"
+    } else if text
+        .lines()
+        .filter(|line| line.starts_with(['-', '*']))
+        .count()
+        > 1
+    {
+        "has a list whose lines do not begin with a space, so that apt would run them together"
     } else {
         return;
     };
@@ -578,3 +593,6 @@ pub fn package(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
