@@ -1,0 +1,132 @@
+//! Services as their clients use them.
+
+use rolesmith_lab::Lab;
+use rolesmith_tests::{Fleet, work_dir};
+
+use super::NODES;
+
+/// A program logs in at pgbouncer by its password, and nobody does as superuser or with a wrong one.
+pub fn database(fleet: &Fleet) {
+    for node in NODES {
+        fleet.must(
+            node,
+            "runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -c \"CREATE ROLE shop LOGIN PASSWORD 'of these tests'\" \
+             -c 'CREATE DATABASE shop OWNER shop'",
+        );
+        let psql = "psql -h 127.0.0.1 -p 6432 -U shop -d shop -w -qAt -v ON_ERROR_STOP=1";
+        let answer = fleet.must(
+            node,
+            &format!("PGPASSWORD='of these tests' {psql} -c 'CREATE TABLE t (n int)' -c 'INSERT INTO t VALUES (7)' -c 'SELECT n FROM t'"),
+        );
+        assert_eq!(answer, "7\n", "{node}");
+        let (code, told) = fleet.shell(node, &format!("PGPASSWORD=wrong {psql} -c 'SELECT 1'"));
+        assert!(
+            code != 0 && told.contains("password authentication failed"),
+            "{node}: {told}"
+        );
+        let (code, told) = fleet.shell(
+            node,
+            "PGPASSWORD=x psql -h 127.0.0.1 -p 6432 -U postgres -d postgres -w -c 'SELECT 1'",
+        );
+        assert!(code != 0, "{node}: the superuser came in: {told}");
+    }
+}
+
+/// Every node reaches every node's Redis with its certificate and the password, and nobody without the certificate.
+pub fn redis(fleet: &Fleet) {
+    let tls = "--tls --cacert /usr/lib/rolesmith/facts/ca.pem";
+    let own =
+        "--cert /usr/lib/rolesmith/facts/nodes/$(hostname)/cert.pem --key /etc/rolesmith/node.key";
+    for node in NODES {
+        for host in ["127.0.0.1", "10.77.0.11", "10.77.0.12", "10.77.0.13"] {
+            let redis = format!(
+                "export REDISCLI_AUTH=$(cat /etc/rolesmith/secrets/redis-password); \
+                 timeout 10 redis-cli -h {host} -p 6380 --user app --no-auth-warning {tls}"
+            );
+            assert_eq!(
+                fleet.must(node, &format!("{redis} {own} ping")),
+                "PONG\n",
+                "{node} -> {host}"
+            );
+            let (_, told) = fleet.shell(node, &format!("{redis} ping"));
+            assert!(
+                !told.contains("PONG"),
+                "{node} -> {host} without a certificate: {told}"
+            );
+        }
+        let (_, told) = fleet.shell(
+            node,
+            &format!("timeout 10 redis-cli -p 6380 {tls} {own} ping"),
+        );
+        assert!(told.contains("NOAUTH"), "{node} without a password: {told}");
+    }
+}
+
+/// The load balancer's address gets 200 from /health and a redirect from all else; another one gets nothing.
+pub fn edge(fleet: &Fleet, name: &str) {
+    let lab = Lab::open(&work_dir().join("lab/labs").join(name)).expect("the lab is up");
+    let run = |script: &str| {
+        let output = lab
+            .client(&["bash", "-c", script])
+            .output()
+            .expect("nsenter starts");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    let (found, bridge) = run("ip -o -4 address show to 10.77.0.1/32 | awk '{ print $2 }'");
+    let bridge = bridge.trim();
+    assert!(found && !bridge.is_empty(), "the lab's bridge");
+    let (added, _) = run(&format!("ip address add 10.77.0.2/24 dev {bridge}"));
+    assert!(added, "the load balancer's address");
+    let get = |address: &str, source: &str, path: &str| {
+        run(&format!(
+            "ip route replace {address}/32 dev {bridge} src {source} || exit 2
+            timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/80 || exit 1
+                printf \"GET {path} HTTP/1.1\\r\\nHost: shop.example\\r\\nConnection: close\\r\\n\\r\\n\" >&3; cat <&3'"
+        ))
+    };
+    for address in ["10.77.0.11", "10.77.0.12", "10.77.0.13"] {
+        let (_, healthy) = get(address, "10.77.0.2", "/health");
+        assert!(
+            healthy.starts_with("HTTP/1.1 200 ") && healthy.ends_with("ok\n"),
+            "{address}: {healthy:?}"
+        );
+        let (_, other) = get(address, "10.77.0.2", "/shop?a=b");
+        assert!(other.starts_with("HTTP/1.1 308 "), "{address}: {other}");
+        assert!(
+            other.contains("Location: https://shop.example/shop?a=b\r\n"),
+            "{address}: {other}"
+        );
+        let (answered, told) = get(address, "10.77.0.1", "/health");
+        assert!(
+            !answered && told.is_empty(),
+            "{address} answers others than the load balancer: {told}"
+        );
+    }
+    // Connections through a route that is gone would hang the end of the test.
+    run(&format!("ip address del 10.77.0.2/24 dev {bridge}"));
+    let _ = fleet;
+}
+
+/// A line from the node that keeps no logs arrives at both that do, with its name.
+pub fn logs(fleet: &Fleet) {
+    fleet.must("app-3", "logger -t of-these-tests 'a line from afar'");
+    for server in ["app-1", "app-2"] {
+        for file in ["all.log", "hosts/app-3.log"] {
+            fleet.must(
+                server,
+                &format!(
+                    "timeout 60 sh -c 'until grep -q \" app-3 .*of-these-tests.*a line from afar\" /var/log/rolesmith/{file}; do sleep 0.2; done'"
+                ),
+            );
+        }
+        // The name in the line is that of the sender, and files are for root and adm alone.
+        assert_eq!(
+            fleet.must(server, "stat -c '%U:%G %a' /var/log/rolesmith/all.log"),
+            "root:adm 640\n"
+        );
+    }
+    fleet.must("app-3", "test ! -e /var/log/rolesmith");
+}

@@ -1,0 +1,127 @@
+//! The end of the packages, and what may stay.
+
+use rolesmith_tests::Fleet;
+
+use super::{
+    NODE, OURS, apt,
+    inventory::{self, Inventory},
+    sound,
+};
+
+/// What may be there after a purge that was not before the installation, and why. All else fails the test.
+const MAY_STAY: [(&str, &str); 5] = [
+    (
+        "/var/lib/rolesmith-redis",
+        "data: no purge deletes a database",
+    ),
+    (
+        "/var/lib/rolesmith/db-primary-capable",
+        "marks that the database was made, without which a reinstalled role refuses it",
+    ),
+    ("/var/lib/rolesmith", "holds those marks"),
+    (
+        "/var/log/rolesmith",
+        "the aggregate: what other machines entrusted to this one",
+    ),
+    ("/var/lib/cloud", "cloud-init's own"),
+];
+
+/// Users stay, so that no later user gets the files of an earlier one with his number (Policy 9.2.2 leaves it open).
+const USERS: [&str; 2] = ["rolesmith", "rolesmith-pgbouncer"];
+
+/// Removed packages stop what is theirs, and leave the way in and everybody's data alone.
+pub fn remove(fleet: &Fleet) {
+    apt(fleet, &format!("remove {OURS}"));
+    let running = fleet.must(
+        NODE,
+        "systemctl list-units --no-legend --plain --state=running,failed 'rolesmith*'",
+    );
+    assert_eq!(running, "", "units of removed packages");
+    for unit in ["ssh", "nginx", "rsyslog", "fail2ban"] {
+        fleet.must(NODE, &format!("systemctl is-active {unit}"));
+    }
+    // Not open because its agent went.
+    assert!(
+        fleet
+            .must(NODE, "iptables -S INPUT")
+            .starts_with("-P INPUT DROP")
+    );
+    fleet.must(NODE, "test -s /etc/rolesmith/node.key");
+    sound(fleet);
+}
+
+/// Purged one by one, the agent first: the order that takes the most away from those that come after.
+pub fn purge(fleet: &Fleet, before: &Inventory) {
+    apt(fleet, "purge rolesmith-agent");
+    fleet.must(NODE, "test ! -e /etc/rolesmith");
+    apt(fleet, &format!("purge {OURS}"));
+    sound(fleet);
+    let known = fleet.must(
+        NODE,
+        "dpkg-query -W -f '${Package} ${Status}\\n' 'pkg-*' rolesmith-agent 2>/dev/null || true",
+    );
+    assert!(
+        !known.contains("installed") && !known.contains("config-files"),
+        "{known}"
+    );
+    fleet.must(NODE, "nginx -t && sshd -t && rsyslogd -N1");
+    only_ours_went(fleet);
+
+    // The rest of what came: Debian's packages. Then the machine is what it was, but for what is listed and what they leave.
+    let units = inventory::take(fleet).units;
+    assert!(units.values().all(|state| state != "bad"), "{units:?}");
+    for (unit, state) in &units {
+        let masked_by_debian = before.units.get(unit) == Some(state)
+            || !unit.contains("redis") && !unit.contains("pgbouncer");
+        assert!(
+            state != "masked" || masked_by_debian,
+            "{unit} is still masked"
+        );
+    }
+    let after = inventory::take(fleet);
+    let strange: Vec<_> = inventory::difference(&before.files, &after.files)
+        .into_iter()
+        .filter(|line| line.contains("rolesmith") || line.contains("pkg-") || line.contains("pkg."))
+        .filter(|line| !MAY_STAY.iter().any(|(path, _)| names(line, path)))
+        // The cluster and its configuration, the fleet's name in them.
+        .filter(|line| !line.contains("postgresql"))
+        .collect();
+    assert!(strange.is_empty(), "left behind: {strange:#?}");
+    let users: Vec<_> = inventory::difference(&before.names, &after.names);
+    for line in users.iter().filter(|line| line.contains("rolesmith")) {
+        assert!(
+            USERS.iter().any(|user| line.contains(&format!(" {user} "))),
+            "{line}"
+        );
+    }
+}
+
+/// Nothing of the fleet is loaded, linked or secret any more.
+fn only_ours_went(fleet: &Fleet) {
+    let dangling = fleet.must(
+        NODE,
+        "find /etc/systemd /var/lib/systemd -name '*rolesmith*'",
+    );
+    assert_eq!(dangling, "");
+    let secrets: Vec<_> = fleet.seed(NODE).secret_values();
+    // Memory of programs aside, data directories are what may still know a password: not in clear.
+    fleet.feed(
+        NODE,
+        "cat >/root/patterns; found=$(grep -rlFf /root/patterns / --exclude-dir=proc --exclude-dir=sys --exclude=patterns 2>/dev/null); \
+         rm /root/patterns; [ -z \"$found\" ] || { echo \"$found\" >&2; exit 1; }",
+        &(secrets.join("\n") + "\n"),
+    );
+    // The database is there and can be used without us.
+    let answer = fleet.must(
+        NODE,
+        "pg_ctlcluster 17 pkg start && runuser -u postgres -- psql -qAtc 'SELECT answer FROM kept'; pg_ctlcluster 17 pkg stop",
+    );
+    assert_eq!(answer, "42\n");
+}
+
+fn names(line: &str, path: &str) -> bool {
+    let line = line.trim_start_matches(['+', '~', '-', ' ']);
+    let line = line.strip_prefix("content of ").unwrap_or(line);
+    line.strip_prefix(path)
+        .is_some_and(|rest| rest.starts_with([' ', '/']))
+}

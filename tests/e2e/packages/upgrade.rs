@@ -1,0 +1,228 @@
+//! Newer packages on a node that runs.
+
+use std::fs;
+
+use rolesmith_tests::Fleet;
+
+use super::{NODE, OURS, apt, healthy, inventory, main_pids, sound};
+
+/// A role of the fleet that adds to the built-in one of the same name.
+fn extend(fleet: &Fleet, role: &str, entries: &str, files: &[(&str, &str)]) {
+    let dir = fleet.dir.join("roles").join(role);
+    for (path, text) in files {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().expect("a file is in a directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    }
+    fs::create_dir_all(&dir).expect("a directory");
+    let text = format!(
+        "[role]\nsummary = \"{role} of these tests\"\ndescription = \"\"\"\nAdds to the built-in role.\n\"\"\"\nextends = \"{role}\"\n\n{entries}"
+    );
+    fs::write(dir.join("role.toml"), text).expect("a file");
+}
+
+fn publish_and_upgrade(fleet: &Fleet) -> String {
+    fleet.run(&["publish"]);
+    apt(fleet, "update");
+    apt(fleet, "upgrade")
+}
+
+fn version(fleet: &Fleet, package: &str) -> String {
+    fleet.must(
+        NODE,
+        &format!("dpkg-query --show --showformat '${{Version}}' {package}"),
+    )
+}
+
+/// Redis gets another setting by a template; everything else runs on with the processes it has.
+pub fn restarts_what_changed(fleet: &Fleet) {
+    let restarted = ["rolesmith-redis.service"];
+    let same = [
+        "rolesmith-postgresql.service",
+        "rolesmith-pgbouncer.service",
+        "rolesmith-agent.service",
+        "nginx.service",
+        "rsyslog.service",
+        "fail2ban.service",
+        "ssh.service",
+    ];
+    let (was, others) = (main_pids(fleet, &restarted), main_pids(fleet, &same));
+    assert!(
+        !others.contains(&"0".into()) && !was.contains(&"0".into()),
+        "all of them run: {was:?} {others:?}"
+    );
+    let versions = [version(fleet, "pkg-redis"), version(fleet, "pkg-edge")];
+    let template =
+        fs::read_to_string(rolesmith_tests::checkout().join("roles/redis/templates/redis.conf"))
+            .expect("the built-in template");
+    let entry = "[[files]]\ntemplate = \"templates/redis.conf\"\npath = \"redis.conf\"\nscope = \"node\"\n\
+        owner = \"root:redis\"\nmode = \"0640\"\n\n[[files]]\ntemplate = \"templates/note\"\npath = \"/usr/lib/rolesmith/redis/note\"\n";
+    extend(
+        fleet,
+        "redis",
+        entry,
+        &[
+            (
+                "templates/redis.conf",
+                &format!("{template}\nmaxmemory-samples 7\n"),
+            ),
+            ("templates/note", "{{ role.name }}\n"),
+        ],
+    );
+    let told = publish_and_upgrade(fleet);
+    assert!(
+        told.contains("pkg-redis") && told.contains("pkg-facts"),
+        "{told}"
+    );
+    assert!(
+        !told.contains("pkg-edge"),
+        "an unchanged package is not installed again: {told}"
+    );
+    healthy(fleet);
+    assert_ne!(version(fleet, "pkg-redis"), versions[0]);
+    assert_eq!(version(fleet, "pkg-edge"), versions[1]);
+    fleet.must(
+        NODE,
+        "grep -q 'maxmemory-samples 7' /var/lib/rolesmith/conf/redis/redis.conf",
+    );
+    let now = main_pids(fleet, &restarted);
+    assert!(
+        now != was && !now.contains(&"0".into()),
+        "{restarted:?}: {was:?} -> {now:?}"
+    );
+    assert_eq!(main_pids(fleet, &same), others, "{same:?} were not touched");
+}
+
+/// An administrator's change to a conffile outlives a newer one, which lies beside it.
+pub fn keeps_conffiles(fleet: &Fleet) {
+    let conffile = "/etc/nginx/conf.d/rolesmith.conf";
+    fleet.must(NODE, &format!("echo '# changed here' >>{conffile}"));
+    let nginx = main_pids(fleet, &["nginx.service"]);
+    let shipped =
+        fs::read_to_string(rolesmith_tests::checkout().join("roles/edge/files/nginx.conf"))
+            .expect("the built-in file");
+    let entry = format!("[[files]]\nsource = \"files/nginx.conf\"\npath = \"{conffile}\"\n");
+    extend(
+        fleet,
+        "edge",
+        &entry,
+        &[("files/nginx.conf", &format!("{shipped}# newer\n"))],
+    );
+    let told = publish_and_upgrade(fleet);
+    assert!(
+        told.contains("pkg-edge") && !told.contains("What would you like to do about it"),
+        "{told}"
+    );
+    healthy(fleet);
+    fleet.must(NODE, &format!("grep -q 'changed here' {conffile} && ! grep -q newer {conffile} && grep -q newer {conffile}.dpkg-dist"));
+    assert_eq!(
+        main_pids(fleet, &["nginx.service"]),
+        nginx,
+        "nginx reads its configuration again without a restart"
+    );
+    fleet.must(NODE, &format!("mv {conffile}.dpkg-dist {conffile}"));
+}
+
+/// unattended-upgrades would take a security update of Debian's and none of ours.
+pub fn unattended(fleet: &Fleet) {
+    extend(
+        fleet,
+        "app",
+        "[[files]]\nsource = \"files/note\"\npath = \"/usr/lib/rolesmith/app/note\"\n",
+        &[("files/note", "note\n")],
+    );
+    fleet.run(&["publish"]);
+    apt(fleet, "update");
+    // A status in which one package of Debian's security archive is older than what is installed; dpkg's own is not touched.
+    let script = r#"
+        package=$(awk '/^Package: / { print $2 }' /var/lib/apt/lists/*debian-security_binary-amd64_Packages |
+            while read -r name; do dpkg-query -W -f '${Package} ${Status}\n' "$name" 2>/dev/null; done |
+            awk '/install ok installed/ && $1 !~ /^(postgresql|redis|nginx|apt$|libapt)/ { print $1; exit }')
+        [ -n "$package" ] || { echo "no package of the security archive is installed"; exit 1; }
+        echo "older: $package"
+        mkdir -p /root/older/updates
+        awk -v wanted="$package" '/^Package: / { own = $2 == wanted } own && /^Version: / { print "Version: 0~older"; next } { print }' \
+            /var/lib/dpkg/status >/root/older/status
+        printf 'Dir::State::status "/root/older/status";\n' >/root/older/apt.conf
+        APT_CONFIG=/root/older/apt.conf unattended-upgrade --dry-run -d </dev/null || exit 1
+        rm -r /root/older"#;
+    let told = fleet.must(NODE, script);
+    let older = told
+        .lines()
+        .find_map(|line| line.strip_prefix("older: "))
+        .expect("the script names it")
+        .to_owned();
+    let line = |begin: &str| {
+        told.lines()
+            .find(|line| line.starts_with(begin))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let taken = line("Packages that will be upgraded: ");
+    assert!(
+        taken.split_whitespace().any(|word| word == older),
+        "{older} is upgraded: {told}"
+    );
+    for word in taken
+        .split(':')
+        .next_back()
+        .unwrap_or_default()
+        .split_whitespace()
+    {
+        assert!(
+            !word.starts_with("pkg-") && word != "rolesmith-agent",
+            "{word} is ours: {told}"
+        );
+    }
+    let upgradable = fleet.must(NODE, "apt-get -s upgrade");
+    assert!(
+        upgradable.contains("Inst pkg-app"),
+        "there was one of ours to leave out: {upgradable}"
+    );
+    publish_and_upgrade(fleet);
+    healthy(fleet);
+}
+
+/// dpkg may call a script again after any failure (Policy 6.2): it changes nothing the second time.
+pub fn scripts_again(fleet: &Fleet) {
+    let units = [
+        "rolesmith-postgresql.service",
+        "rolesmith-redis.service",
+        "nginx.service",
+        "rsyslog.service",
+    ];
+    let pids = main_pids(fleet, &units);
+    let before = inventory::take(fleet);
+    let script = r#"
+        for package in OURS; do
+            version=$(dpkg-query -W -f '${Version}' $package)
+            for round in 1 2; do
+                for call in "preinst upgrade $version $version" "prerm upgrade $version" "postrm upgrade $version" \
+                    "postinst abort-upgrade $version" "postinst configure $version"; do
+                    file=/var/lib/dpkg/info/$package.${call%% *}
+                    [ -e "$file" ] || continue
+                    DPKG_MAINTSCRIPT_PACKAGE=$package DPKG_MAINTSCRIPT_NAME=${call%% *} "$file" ${call#* } </dev/null ||
+                        { echo "$package: $call: $?"; exit 1; }
+                done
+            done
+        done"#;
+    let told = fleet.must(NODE, &script.replace("OURS", OURS));
+    assert_eq!(told, "", "maintainer scripts are silent");
+    healthy(fleet);
+    let after = inventory::take(fleet);
+    let by_itself =
+        |line: &&String| !line.contains("/var/lib/systemd/timers") && !line.contains("/var/log/");
+    let changed = inventory::difference(&before.files, &after.files);
+    let changed: Vec<_> = changed.iter().filter(by_itself).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
+    assert_eq!(
+        inventory::difference(&before.units, &after.units),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        inventory::difference(&before.names, &after.names),
+        Vec::<String>::new()
+    );
+    assert_eq!(main_pids(fleet, &units), pids, "nothing was restarted");
+    sound(fleet);
+}
