@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 /// Where the machines' administrator put sshd.
 pub const SSH_PORT: u16 = 2222;
+/// Where a service listens of which no role knows.
+pub const WIKI_PORT: u16 = 8080;
 /// The administrator's password.
 const PASSWORD: &str = "an old password";
 /// Its hash, as `openssl passwd -6` makes it.
@@ -116,6 +118,8 @@ pub struct Machine<'a> {
     pub name: &'static str,
     /// Its address in the public network.
     pub address: &'static str,
+    /// Where its sshd listens.
+    pub port: u16,
     /// The fleet that it is to belong to.
     pub fleet: &'a Fleet,
     /// Who works on it.
@@ -140,7 +144,7 @@ impl Machine<'_> {
             Login::FleetRoot => ("root", "fleet"),
             Login::Password => ("admin", "none"),
         };
-        let mut words = vec!["ssh".to_owned(), "-p".to_owned(), SSH_PORT.to_string()];
+        let mut words = vec!["ssh".to_owned(), "-p".to_owned(), self.port.to_string()];
         words.extend(self.operator.ssh_options(key));
         let methods = match login {
             Login::Password => "PreferredAuthentications=password",
@@ -172,7 +176,7 @@ impl Machine<'_> {
     /// `rolesmith enroll` of it, from the lab's network; gives exit code and what it printed.
     pub fn enroll(&self, arguments: &[&str]) -> (i32, String) {
         let target = format!("root@{}", self.address);
-        let port = SSH_PORT.to_string();
+        let port = self.port.to_string();
         let options = self.operator.ssh_options("old-root");
         let mut words = vec!["enroll", self.name, "--ssh", &target, "--port", &port];
         for option in &options {
@@ -192,11 +196,11 @@ impl Machine<'_> {
         said(client.output().expect("nsenter starts"))
     }
 
-    /// What an HTTP client in the lab's network gets from the machine's public address, port 80.
-    pub fn site(&self) -> String {
-        let url = format!("http://{}/", self.address);
+    /// What an HTTP client in the lab's network gets from a port of the machine's public address.
+    pub fn site(&self, port: u16) -> String {
+        let url = format!("http://{}:{port}/", self.address);
         let curl = lab(self.fleet)
-            .client(&["curl", "-sS", "--max-time", "5", &url])
+            .client(&["curl", "-sS", "--max-time", "3", &url])
             .output();
         said(curl.expect("nsenter starts")).1
     }
@@ -249,13 +253,13 @@ impl Machine<'_> {
             echo "settings: $(sha256sum /etc/postgresql/17/main/*.conf /etc/redis/redis.conf /etc/nginx/nginx.conf /etc/nginx/sites-available/shop | sha256sum)"
             echo "local site: $(python3 -c 'import urllib.request as u; print(u.urlopen("http://127.0.0.1/").read().decode())')""#,
         ) + "public site: "
-            + &self.site()
+            + &self.site(80)
     }
 
     /// Numbers of the processes of its own services: a service that was restarted has another one.
     pub fn processes(&self) -> String {
         self.must(
-            "for unit in nginx redis-server postgresql@17-main; do
+            "for unit in nginx redis-server postgresql@17-main wiki; do
                 echo \"$unit $(systemctl show --property MainPID --value $unit.service)\"
             done",
         )
@@ -384,6 +388,15 @@ write_files:
   - path: /srv/shop/index.html
     content: |
       the old shop
+  - path: /etc/systemd/system/wiki.service
+    content: |
+      [Service]
+      ExecStart=/usr/bin/python3 -m http.server --directory /srv/wiki {WIKI_PORT}
+      [Install]
+      WantedBy=multi-user.target
+  - path: /srv/wiki/index.html
+    content: |
+      the old wiki
 apt:
   preserve_sources_list: true
 package_update: true
@@ -393,6 +406,7 @@ runcmd:
   - ln -sf /etc/nginx/sites-available/shop /etc/nginx/sites-enabled/default
   - systemctl reload nginx
   - systemctl restart ssh
+  - systemctl enable --now wiki
   - runuser -u postgres -- createdb shop
   - runuser -u postgres -- psql -q -d shop -c "CREATE TABLE customers (id int PRIMARY KEY, name text); INSERT INTO customers VALUES (1, 'Ada'), (2, 'Grace')"
   - redis-cli set visits 1815
