@@ -70,16 +70,17 @@ test-publish:
 # Each boots real machines, so they run as root and one after the other.
 test-nodes: build agent-deb
 	$(MAKE) root-test NAME=seed
-	$(MAKE) root-test NAME=fleet
+	$(MAKE) root-test NAME=fleet FILTER=trixie
 	$(MAKE) root-test NAME=packages
 	$(MAKE) root-test NAME=enroll
 
 root-test:
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(AS_ROOT)" \
-	cargo test --locked --package rolesmith-tests --test $(NAME) -- --ignored --test-threads=1 --nocapture
+	cargo test --locked --package rolesmith-tests --test $(NAME) -- $(FILTER) --ignored --test-threads=1 --nocapture
 
 test-all: test
 	$(MAKE) lint
+	$(MAKE) root-test NAME=repository
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
 
 lint:
