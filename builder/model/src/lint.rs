@@ -3,15 +3,20 @@
 //! lintian needs seconds a package; these checks give the findings that matter in milliseconds, at the place where the
 //! mistake was made.
 
+mod scripts;
+mod units;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
-    archive_names::closest,
     finding::{Findings, Place},
     plan::{Content, Package},
     source::SourceId,
     validate::syntax,
 };
+
+pub use scripts::fragment;
+pub use units::{unit, unit_text};
 
 /// Synopsis (Policy 3.4.1).
 pub fn summary(text: &str, place: Place, findings: &mut Findings) {
@@ -197,190 +202,6 @@ pub fn mode(text: &str, place: Place, findings: &mut Findings) -> Option<u32> {
     Some(mode)
 }
 
-/// Targets that are reached only after cloud-init is done; a unit that waits for them and is started while cloud-init
-/// installs packages waits for ever.
-const LATE_TARGETS: [&str; 6] = [
-    "cloud-init.target",
-    "cloud-final.service",
-    "cloud-config.service",
-    "cloud-init.service",
-    "multi-user.target",
-    "graphical.target",
-];
-
-/// Sections of the units that a package may ship.
-const SECTIONS: [&str; 11] = [
-    "Unit",
-    "Install",
-    "Service",
-    "Socket",
-    "Timer",
-    "Path",
-    "Mount",
-    "Automount",
-    "Slice",
-    "Swap",
-    "Scope",
-];
-
-fn is_section(line: &str) -> bool {
-    line.strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .is_some_and(|name| SECTIONS.contains(&name) || name.starts_with("X-"))
-}
-
-/// A whole unit.
-pub fn unit(name: &str, bytes: &[u8], enable: bool, place: Place, findings: &mut Findings) {
-    let Some(text) = unit_text(name, bytes, place.clone(), findings) else {
-        return;
-    };
-    let has = |wanted: &str| text.lines().any(|line| line.trim() == wanted);
-    if enable && !has("[Install]") {
-        findings.error(
-            "unit::no-install",
-            place.clone(),
-            format!("{name} is to be enabled but has no [Install] section"),
-            "nothing says what starts it at boot (systemd.unit(5))",
-            "add [Install] with WantedBy=multi-user.target, or set enable = false",
-        );
-    }
-    if name.ends_with(".service") {
-        let slip = text
-            .lines()
-            .map(str::trim)
-            .any(|line| line.starts_with('[') && !is_section(line));
-        if slip {
-            // Told already; whatever else seems to be missing is probably in it.
-        } else if !has("[Service]") {
-            findings.error(
-                "unit::no-service",
-                place.clone(),
-                format!("{name} has no [Service] section"),
-                "systemd would not load it (systemd.service(5))",
-                "add [Service] with ExecStart=",
-            );
-        } else if !text
-            .lines()
-            .any(|l| l.trim_start().starts_with("ExecStart="))
-        {
-            findings.error(
-                "unit::no-exec-start",
-                place.clone(),
-                format!("{name} has no ExecStart="),
-                "systemd would not load it (systemd.service(5))",
-                "add ExecStart= with the absolute path of a program",
-            );
-        }
-        for line in text
-            .lines()
-            .filter_map(|l| l.trim().strip_prefix("ExecStart="))
-        {
-            let program = line.trim_start_matches(['@', '-', ':', '+', '!']);
-            if !program.is_empty() && !program.starts_with('/') {
-                findings.error(
-                    "unit::relative-program",
-                    find(&text, line, &place),
-                    format!("{name} starts {program:?}"),
-                    "not an absolute path; which program runs would depend on the search path",
-                    "write the program's absolute path",
-                );
-            }
-        }
-    }
-    if !text
-        .lines()
-        .any(|l| l.trim_start().starts_with("Description="))
-    {
-        findings.warning(
-            "unit::no-description",
-            place,
-            format!("{name} has no Description="),
-            "systemctl and the journal show it",
-            "add one under [Unit]",
-        );
-    }
-}
-
-/// The text of a unit or a drop-in.
-pub fn unit_text(
-    name: &str,
-    bytes: &[u8],
-    place: Place,
-    findings: &mut Findings,
-) -> Option<String> {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        findings.error(
-            "unit::not-utf8",
-            place,
-            format!("{name} is not UTF-8"),
-            "systemd would not load it",
-            "convert it, for example with iconv(1)",
-        );
-        return None;
-    };
-    if text.contains('\r') {
-        findings.error(
-            "unit::carriage-return",
-            first(text, "\r", &place),
-            format!("{name} has carriage returns at the ends of its lines"),
-            "systemd would take them for a part of each value",
-            "save it with Unix line endings",
-        );
-        return None;
-    }
-    let mut continued = false;
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if !continued && trimmed.starts_with('[') && !is_section(trimmed) {
-            let known = SECTIONS.iter().copied();
-            let bare = trimmed.trim_matches(['[', ']']);
-            findings.error(
-                "unit::unknown-section",
-                find(text, line, &place),
-                format!("{trimmed} is not a section of a unit"),
-                "systemd would ignore everything in it (systemd.syntax(7))",
-                closest(bare, known).map_or_else(
-                    || "see systemd.unit(5); a section of your own begins with X-".to_owned(),
-                    |near| format!("did you mean [{near}]?"),
-                ),
-            );
-        }
-        let skip = continued || trimmed.is_empty() || trimmed.starts_with(['#', ';', '[']);
-        continued = trimmed.ends_with('\\');
-        if skip {
-            continue;
-        }
-        let Some((key, value)) = trimmed.split_once('=') else {
-            findings.error(
-                "unit::syntax",
-                find(text, line, &place),
-                format!("{:?} is not KEY=VALUE", trimmed),
-                "systemd would ignore it",
-                "see systemd.syntax(7)",
-            );
-            continue;
-        };
-        let order = ["After", "Requires", "Requisite", "BindsTo"].contains(&key.trim());
-        if let Some(late) = order
-            .then(|| {
-                value
-                    .split_ascii_whitespace()
-                    .find(|v| LATE_TARGETS.contains(v))
-            })
-            .flatten()
-        {
-            findings.error(
-                "unit::late-order",
-                find(text, line, &place),
-                format!("{name} waits for {late} ({})", key.trim()),
-                "started while cloud-init installs packages, it would wait for ever",
-                "order it after network-online.target or the service that it needs",
-            );
-        }
-    }
-    Some(text.to_owned())
-}
-
 /// Where a line of `text` (a slice of it) stands, without the space around it.
 fn find(text: &str, line: &str, place: &Place) -> Place {
     let trimmed = line.trim();
@@ -399,133 +220,6 @@ fn first(text: &str, part: &str, place: &Place) -> Place {
         Some(at) => Place::new(place.source, at..at + part.len()),
         None => place.clone(),
     }
-}
-
-/// A fragment for a maintainer script. Gives its text with a final line break.
-pub fn fragment(
-    which: &str,
-    bytes: &[u8],
-    place: Place,
-    findings: &mut Findings,
-) -> Option<String> {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        findings.error(
-            "script::not-utf8",
-            place,
-            format!("the fragment {which} is not UTF-8"),
-            "sh reads text",
-            "convert it, for example with iconv(1)",
-        );
-        return None;
-    };
-    if text.contains('\r') {
-        findings.error(
-            "script::carriage-return",
-            first(text, "\r", &place),
-            format!("the fragment {which} has carriage returns at the ends of its lines"),
-            "dpkg could not run the script",
-            "save it with Unix line endings",
-        );
-        return None;
-    }
-    if text.starts_with("#!") {
-        findings.error(
-            "script::interpreter-line",
-            Place::new(place.source, 0..text.lines().next().map_or(0, str::len)),
-            format!("the fragment {which} begins with #!"),
-            "it is put into a script that has its own first line (#!/bin/sh with set -e)",
-            "remove the line; write POSIX sh",
-        );
-        return None;
-    }
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if trimmed.starts_with('#') {
-            continue;
-        }
-        let first = trimmed.split_ascii_whitespace().next().unwrap_or("");
-        if let Some(call) = leaves(line) {
-            findings.error(
-                "script::exit",
-                find(text, line, &place),
-                format!("the fragment {which} calls {call}"),
-                "what comes after it in the maintainer script would not run",
-                "use if … fi around the rest, or `return` inside a function",
-            );
-        }
-        // What runs at removal does not run under cloud-init.
-        let installs = which == "preinst" || which == "postinst";
-        if let Some(verb) = waits(trimmed).filter(|_| installs) {
-            findings.error(
-                "script::waits",
-                find(text, line, &place),
-                format!("the fragment {which} runs systemctl {verb} and waits for it"),
-                "a maintainer script never waits for a job: started from cloud-init it could wait for ever",
-                "let [[units]] start it, or use systemctl --no-block",
-            );
-        }
-        if let Some(tool) = ["/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/"]
-            .iter()
-            .find_map(|dir| first.starts_with(dir).then_some(first))
-        {
-            findings.warning(
-                "script::absolute-tool",
-                find(text, line, &place),
-                format!("the fragment calls {tool} by its path"),
-                "maintainer scripts rely on PATH (Policy 6.1)",
-                "write the program's name alone",
-            );
-        }
-        if ["/etc/init.d/", "update-rc.d"]
-            .iter()
-            .any(|old| trimmed.contains(old))
-        {
-            findings.warning(
-                "script::sysv",
-                find(text, line, &place),
-                "the fragment calls System V init",
-                "nodes run systemd",
-                "declare the unit under [[units]]",
-            );
-        }
-    }
-    let mut text = text.to_owned();
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    Some(text)
-}
-
-/// What on a line ends the whole script, although nothing is wrong: `exit` with status 0 anywhere, `exit` and `exec` at
-/// the beginning of a line. To fail inside a condition is a script's right.
-fn leaves(line: &str) -> Option<&'static str> {
-    let starts = |word: &str| {
-        line.strip_prefix(word).is_some_and(|rest| {
-            !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '=')
-        })
-    };
-    if starts("exec") {
-        return Some("exec");
-    }
-    let code = line.split(" #").next().unwrap_or(line);
-    let words: Vec<&str> = code
-        .split([' ', '\t', ';', '&', '|', '{', '}'])
-        .filter(|w| !w.is_empty())
-        .collect();
-    let early = words
-        .iter()
-        .position(|w| *w == "exit")
-        .is_some_and(|at| words.get(at + 1).is_none_or(|status| *status == "0"));
-    let quoted = code.contains(['"', '\'']);
-    (starts("exit") || early && !quoted).then_some("exit")
-}
-
-/// The verb of a systemctl call that returns only when its job is done.
-fn waits(line: &str) -> Option<&'static str> {
-    let calls = line.contains("systemctl") && !line.contains("--no-block");
-    ["start", "restart", "reload-or-restart", "try-restart"]
-        .into_iter()
-        .find(|verb| calls && line.split_ascii_whitespace().any(|word| word == *verb))
 }
 
 /// The finished package: what can be seen only when everything is together.

@@ -1,0 +1,88 @@
+//! [settings.ROLE]
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::{archive_names::closest, fleet::SettingValue, fleet_file::FleetFile};
+
+impl Check<'_> {
+    pub(super) fn settings(
+        &mut self,
+        file: &FleetFile,
+    ) -> BTreeMap<String, BTreeMap<String, SettingValue>> {
+        let mut all = BTreeMap::new();
+        for (role_name, values) in &file.settings {
+            let Some(role) = self.roles.get(role_name.get_ref()) else {
+                if self.roles.is_broken(role_name.get_ref()) {
+                    continue;
+                }
+                let help = self.roles.similar(role_name.get_ref()).map_or_else(
+                    || "write the name of one of the roles, or remove the table".to_owned(),
+                    |near| format!("did you mean [settings.{near}]?"),
+                );
+                self.error(
+                    "fleet::settings-unknown-role",
+                    role_name.span(),
+                    format!(
+                        "[settings.{}] is for a role that does not exist",
+                        role_name.get_ref()
+                    ),
+                    "neither built in nor a directory in roles/",
+                    help,
+                );
+                continue;
+            };
+            let declared: BTreeMap<&str, &toml::Value> = role
+                .layers
+                .iter()
+                .flat_map(|l| &l.file.settings)
+                .map(|(k, v)| (k.get_ref().as_str(), v.get_ref()))
+                .collect();
+            let mut of_role = BTreeMap::new();
+            for (key, value) in values {
+                match declared.get(key.get_ref().as_str()) {
+                    None => {
+                        let names: Vec<&str> = declared.keys().copied().collect();
+                        let help = if let Some(near) = closest(key.get_ref(), names.iter().copied())
+                        {
+                            format!("did you mean {near:?}?")
+                        } else if names.is_empty() {
+                            format!("role {} declares no settings", role.name)
+                        } else {
+                            format!("role {} declares {}", role.name, names.join(", "))
+                        };
+                        self.error(
+                            "fleet::unknown-setting",
+                            key.span(),
+                            format!("role {} has no setting {:?}", role.name, key.get_ref()),
+                            "not declared in its role.toml",
+                            help,
+                        );
+                    }
+                    Some(default) if !default.same_type(value.get_ref()) => self.error(
+                        "fleet::setting-type",
+                        value.span(),
+                        format!(
+                            "setting {:?} takes a value of type {}",
+                            key.get_ref(),
+                            default.type_str()
+                        ),
+                        &format!("this is a value of type {}", value.get_ref().type_str()),
+                        format!("its default is {default}"),
+                    ),
+                    Some(_) => {
+                        of_role.insert(
+                            key.get_ref().clone(),
+                            SettingValue {
+                                value: value.get_ref().clone(),
+                                span: value.span(),
+                            },
+                        );
+                    }
+                }
+            }
+            all.insert(role.name.to_string(), of_role);
+        }
+        all
+    }
+}
