@@ -114,6 +114,19 @@ fn findings_are_json_where_a_program_reads_them() {
 }
 
 #[test]
+fn advice_never_fails() {
+    let fleet = smallest();
+    fleet.edit("fleet.toml", "address = \"10.77.0.11\"\n", "");
+    let run = fleet.run(&["check", "--strict"]);
+    run.succeeded();
+    assert!(
+        run.stderr.contains("[fleet::no-address]") && run.stderr.contains("rolesmith record one"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn record_changes_one_line_and_keeps_every_comment() {
     let fleet = smallest();
     let text = "# The fleet of the shop.\n\n[fleet]   # who we are\nname = \"acme\"\n\
