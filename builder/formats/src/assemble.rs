@@ -203,7 +203,7 @@ fn documentation(
     Ok(())
 }
 
-/// gzip as Policy 12.3 wants it for documentation: with the best compression, which its header tells.
+/// gzip as Policy 12.7 wants it for changelogs: with the best compression, which its header tells.
 fn gzip_best(text: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(text)?;

@@ -3,7 +3,7 @@
 use crate::{SUITES, example_without_mirror, suite::Suite};
 
 /// Everything but what dpkg and ldconfig keep for themselves, and the system users, which outlive the package that made them: a
-/// number must not come to mean somebody else (Policy 9.2.2).
+/// number must not come to mean somebody else.
 const LIST: &str = "find / -xdev -newer /tmp/start ! -type d \
      ! -path '/var/lib/dpkg/*' ! -path '/var/log/*' ! -path '/var/cache/*' ! -path '/tmp/*' \
      ! -path '/etc/passwd*' ! -path '/etc/group*' ! -path '/etc/shadow*' ! -path '/etc/gshadow*' \

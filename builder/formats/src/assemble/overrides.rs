@@ -9,7 +9,7 @@ use rolesmith_model::{
 
 use crate::{compress::Compression, facts};
 
-/// Top-level domains for private use (ICANN resolution 2024.07.29.06; RFC 8375), which no mail server of the internet knows.
+/// Top-level domains for private use (reserved by ICANN in July 2024; RFC 8375), which no mail server of the internet knows.
 const PRIVATE_DOMAINS: [&str; 2] = [".internal", ".home.arpa"];
 
 /// The file below /usr/share/lintian/overrides: what the package itself says, and what its form and contents bring with them.
