@@ -68,7 +68,8 @@ test-publish:
 	cargo test --locked --package rolesmith-host --test publish -- --ignored --skip child_
 
 # Each boots real machines, so they run as root and one after the other.
-test-nodes: build agent-deb
+test-nodes: build deb
+	$(MAKE) root-test NAME=repository
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
 	$(MAKE) root-test NAME=packages
@@ -80,7 +81,6 @@ root-test:
 
 test-all: test
 	$(MAKE) lint
-	$(MAKE) root-test NAME=repository
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
 
 lint:
@@ -88,7 +88,7 @@ lint:
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
-	shellcheck builder/setup builder/tour debian/agent/build-deb debian/agent/check-glibc debian/agent/postinst debian/agent/prerm debian/agent/postrm .ci/run
+	shellcheck builder/setup builder/tour debian/agent/build-deb debian/rolesmith/build-deb debian/agent/check-glibc debian/agent/postinst debian/agent/prerm debian/agent/postrm .ci/run
 
 bench:
 	builder/setup bench

@@ -107,9 +107,9 @@ pub struct Plan {
 /// Values that build and publish share.
 #[derive(Debug, Args)]
 pub struct Build {
-    /// How packages are compressed [default: zstd on trixie; xz on bookworm, whose lintian does not read zstd]
-    #[arg(long, value_enum)]
-    pub compression: Option<Compression>,
+    /// How packages are compressed; lintian of both suites reads gzip and xz, but not zstd
+    #[arg(long, value_enum, default_value_t = Compression::Xz)]
+    pub compression: Compression,
     /// The package of rolesmith-agent [default: where rolesmith was installed or built]
     #[arg(
         long,

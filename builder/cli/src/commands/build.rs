@@ -7,7 +7,7 @@ use std::{
 
 use rolesmith_formats::compress::Compression;
 use rolesmith_host::build::{self, BuildRequest};
-use rolesmith_model::{ids::Suite, plan::Plan};
+use rolesmith_model::plan::Plan;
 
 use crate::{
     app::App,
@@ -23,15 +23,6 @@ impl From<args::Compression> for Compression {
             args::Compression::Xz => Self::Xz,
             args::Compression::Zstd => Self::Zstd,
         }
-    }
-}
-
-/// The compression asked for, or the best that the suite's own tools all read.
-fn compression(plan: &Plan, args: &args::Build) -> Compression {
-    match (args.compression, plan.fleet.suite) {
-        (Some(choice), _) => choice.into(),
-        (None, Suite::Trixie) => Compression::Zstd,
-        (None, Suite::Bookworm) => Compression::Xz,
     }
 }
 
@@ -137,7 +128,7 @@ pub fn packages(
         also_trusted: &[],
         scan: &keys.scan,
         now: app.now,
-        compression: compression(plan, args),
+        compression: args.compression.into(),
         adopted: &adopted,
     };
     build::build(&request).map_err(|error| match &error {
