@@ -16,6 +16,8 @@ const END: &str = "-----";
 const ROOT_KEYS: &str = "/root/.ssh/authorized_keys";
 /// Where a unit is masked (systemctl(1)).
 const UNITS: &str = "/etc/systemd/system";
+/// Where it is noted which masks are the fleet's; the roles' preinst and purge scripts have it too.
+const MASKS: &str = "/var/lib/rolesmith/masks";
 
 /// One change: a sentence for people, and the program that makes it. Making it twice changes nothing the second time.
 #[derive(Clone, PartialEq, Eq)]
@@ -105,7 +107,7 @@ impl Change {
     fn mask(unit: &str) -> Self {
         Self {
             sentence: format!("masks {unit}: the node has an instance of its own"),
-            call: format!("mask_unit {UNITS} {}", quote(unit)),
+            call: format!("mask_unit {UNITS} {} {MASKS}", quote(unit)),
         }
     }
 

@@ -49,7 +49,7 @@ pub struct Conflict {
 }
 
 /// Every code that there is.
-pub const CODES: [&str; 34] = [
+pub const CODES: [&str; 35] = [
     "address",
     "architecture",
     "clock",
@@ -77,6 +77,7 @@ pub const CODES: [&str; 34] = [
     "ports-closed",
     "postgresql",
     "redis",
+    "replaced-packages",
     "repository",
     "ssh-allow",
     "ssh-include",
@@ -164,6 +165,8 @@ pub struct Expectations {
     pub sources_file: String,
     /// Units that a fresh machine masks.
     pub masked_units: Vec<String>,
+    /// Packages of Debian that its roles depend on.
+    pub packages: BTreeSet<String>,
     /// The operator's clock, Unix seconds.
     pub now: u64,
 }
@@ -219,6 +222,7 @@ impl Expectations {
             repository: fleet.repository.url.clone(),
             sources_file: keyring::sources_path(fleet),
             masked_units: seed.masked_units.clone(),
+            packages: packages.into_iter().map(str::to_owned).collect(),
             now,
         }
     }

@@ -93,11 +93,14 @@ rename_host() {
     place "$temp" "$3"
 }
 
-# mask_unit DIRECTORY UNIT: so that the package's own instance does not start when the package is installed.
+# mask_unit DIRECTORY UNIT MARKS: so that the package's own instance does not start when the package is installed. The mark
+# tells the role's package, whose purge lifts the mask, that nobody else made it.
 mask_unit() {
     if [ -e "$1/$2" ] || [ -L "$1/$2" ]; then
         return
     fi
+    mkdir -p "$3"
+    : >"$3/$2"
     ln -s /dev/null "$1/$2"
     systemctl daemon-reload
     result=changed

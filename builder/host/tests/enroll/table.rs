@@ -65,4 +65,6 @@ pub(super) const ROWS: &[Row] = &[
     row(&[("units", "+enabled redis-server.service")], "masked-units", Note, "redis-server.service is in use", "would mask", "stop and disable"),
     row(&[("nginx", "/etc/nginx/sites-enabled/shop 80\n/etc/nginx/sites-enabled/shop 443 ssl"), ( "tcp", "+LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:((\"nginx\",pid=1,fd=6))")], "nginx-sites", Blocks, "sites of its own: /etc/nginx/sites-enabled/shop", "80 and 443 to the load balancer alone", "edge"),
     row(&[("packages", "ii  nginx")], "nginx-sites", Note, "without a site of its own", "added to it", "nothing to do"),
+    row(&[("packages", "+ii  ntpsec")], "replaced-packages", Blocks, "ntpsec is installed", "removes it for chrony", "/etc/chrony/sources.d"),
+    row(&[("packages", "+hi  syslog-ng-core")], "replaced-packages", Blocks, "syslog-ng-core", "for rsyslog, by which the system's log is written", "accept it"),
 ];

@@ -9,10 +9,34 @@ use super::{
 /// Where Debian's redis-server listens.
 const REDIS_PORT: u16 = 6379;
 
+/// Packages of which Debian lets one of a kind be installed: that of the roles, those that apt removes for it, what they do,
+/// and where it is told more. systemd-timesyncd gives way too, which nobody misses. (Virtual packages time-daemon and
+/// system-log-daemon.)
+const ONE_OF_A_KIND: [(&str, &[&str], &str, &str); 2] = [
+    (
+        "chrony",
+        &["ntpsec", "openntpd"],
+        "the clock is kept",
+        "/etc/chrony/sources.d",
+    ),
+    (
+        "rsyslog",
+        &[
+            "syslog-ng-core",
+            "inetutils-syslogd",
+            "busybox-syslogd",
+            "socklog-run",
+        ],
+        "the system's log is written",
+        "/etc/rsyslog.d",
+    ),
+];
+
 pub(super) fn find(probe: &Probe, wanted: &Expectations, found: &mut Vec<Conflict>) {
     databases(probe, wanted, found);
     redis(probe, wanted, found);
     masked(probe, wanted, found);
+    replaced(probe, wanted, found);
 }
 
 fn databases(probe: &Probe, wanted: &Expectations, found: &mut Vec<Conflict>) {
@@ -119,6 +143,32 @@ fn masked(probe: &Probe, wanted: &Expectations, found: &mut Vec<Conflict>) {
             ),
             "a fresh node would mask them; here they go on and take their memory",
             "stop and disable what you do not need",
+        );
+    }
+}
+
+/// A fresh machine has none of these; here one may have been chosen and set up with care.
+fn replaced(probe: &Probe, wanted: &Expectations, found: &mut Vec<Conflict>) {
+    for (ours, others, done, place) in ONE_OF_A_KIND {
+        let there: Vec<&str> = others
+            .iter()
+            .copied()
+            .filter(|name| probe.has(name))
+            .collect();
+        if !wanted.packages.contains(ours) || there.is_empty() {
+            continue;
+        }
+        add(
+            found,
+            "replaced-packages",
+            Blocks,
+            format!("{} is installed", list(there.iter().copied())),
+            format!(
+                "apt removes it for {ours}, by which {done} on a node; its configuration has no effect any more"
+            ),
+            format!(
+                "accept it, and once the packages are there bring what is set up there into {place}"
+            ),
         );
     }
 }
