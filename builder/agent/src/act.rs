@@ -150,7 +150,12 @@ impl<P: Programs> Actor<'_, P> {
                 }
             }
             Action::Join { role, program, .. } => Outcome::Joined(self.join(role, program)),
-            Action::Unit { unit, verb, .. } => self.unit(unit, *verb),
+            Action::Unit {
+                unit, verb, own, ..
+            } => match self.unit(unit, *verb) {
+                Outcome::Done if *own && *verb != Verb::Note => self.skipped(unit),
+                outcome => outcome,
+            },
         }
     }
 
@@ -246,5 +251,27 @@ impl<P: Programs> Actor<'_, P> {
             }
             Err(error) => Outcome::Failed(Failure::Failed(error.to_string())),
         }
+    }
+
+    /// systemctl(1) succeeds, too, where a condition of the unit was not met and nothing was started.
+    fn skipped(&self, unit: &str) -> Outcome {
+        let call = Call::new([
+            "systemctl",
+            "show",
+            "--property=ActiveState,ConditionResult",
+            "--",
+            unit,
+        ]);
+        let shown = match self.programs.output(&call) {
+            Ok(shown) => shown,
+            Err(error) => return Outcome::Failed(Failure::Failed(error.to_string())),
+        };
+        let has = |line: &str| shown.lines().any(|shown| shown == line);
+        if has("ConditionResult=no") && has("ActiveState=inactive") {
+            return Outcome::Failed(Failure::Later(format!(
+                "{unit} was not started: a condition of it is not met, see `systemctl status {unit}`"
+            )));
+        }
+        Outcome::Done
     }
 }

@@ -77,7 +77,7 @@ pub enum Refusal {
     },
     /// Not a member.
     #[error(
-        "the facts (version {version}) declare no node {node:?}: it was removed from the fleet, or never belonged to it"
+        "the facts (version {version}) declare no node {node:?}: it was removed from the fleet, or never belonged to it; its services are left alone"
     )]
     Undeclared {
         /// The identity's name.
@@ -87,7 +87,7 @@ pub enum Refusal {
     },
     /// Replaced by a newer machine.
     #[error(
-        "this machine is incarnation {own} of {node:?}, and the fleet replaced it by incarnation {declared}"
+        "this machine is incarnation {own} of {node:?}, and the fleet replaced it by incarnation {declared}; its services are left alone: take it off the network"
     )]
     Superseded {
         /// The node.
@@ -215,6 +215,7 @@ fn decide_member(seen: &Observed, identity: &Identity, facts: &Facts, member: &M
         let mut work = Work {
             seen,
             identity,
+            facts,
             before: &usable,
             held: None,
             actions: Vec::new(),
@@ -232,6 +233,20 @@ fn decide_member(seen: &Observed, identity: &Identity, facts: &Facts, member: &M
         };
         decision.actions.extend(actions);
         decision.roles.push(report(seen, role, phase));
+    }
+    // Somebody's database may be behind it, and a slip in fleet.toml is no reason to stop one: it is told, not done.
+    for role in seen
+        .roles
+        .keys()
+        .filter(|role| !member.roles.contains(role) && !gone(role))
+    {
+        let what = format!(
+            "it is installed, but the facts (version {}) do not give it to this node; its services are left alone: give it back in fleet.toml, or `apt purge {}-{role}`",
+            facts.version, facts.fleet
+        );
+        decision
+            .roles
+            .push(report(seen, role, RolePhase::Failed { what }));
     }
     decision.phase = overall(&decision);
     decision

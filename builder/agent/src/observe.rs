@@ -9,7 +9,7 @@ use rolesmith_model::facts::{
     FACTS_FILE, Facts, IDENTITY_FILE, Identity, NODES_DIR, NodeFacts, SECRETS_DIR,
 };
 use rolesmith_model::ids::{NodeName, RoleName};
-use rolesmith_model::manifest::RoleManifest;
+use rolesmith_model::manifest::{CONFIGURED_DIR, RoleManifest};
 
 use crate::decide::{Observed, RoleSeen};
 use crate::files::{self, Root, Seen, read_json};
@@ -175,6 +175,14 @@ pub fn observe(
                 .flat_map(|member| member.roles.iter().cloned()),
         );
     }
+    // A role that was taken from this node, or came without being given to it, is there all the same.
+    let markers = root.join(CONFIGURED_DIR);
+    let markers = files::list(&markers).map_err(at(&markers))?;
+    roles.extend(
+        markers
+            .into_iter()
+            .filter(|name| RoleName::new(name.clone()).is_ok()),
+    );
     let packages = packages(programs, &fleet, &roles);
     let word = packages
         .get(&format!("{fleet}-facts"))

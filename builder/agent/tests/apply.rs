@@ -22,6 +22,8 @@ struct Script {
     running: RefCell<BTreeMap<String, bool>>,
     /// Exit status and output of the join program.
     join: RefCell<Option<(i32, &'static str)>>,
+    /// A unit whose condition is not met.
+    skipped: RefCell<Option<&'static str>>,
     /// The beginning of a call that fails.
     broken: RefCell<Option<&'static str>>,
 }
@@ -54,7 +56,13 @@ impl Programs for Script {
         match words.as_slice() {
             ["ip", ..] => good(r#"[{"addr_info":[{"local":"10.77.0.11","scope":"global"}]}]"#),
             ["dpkg-query", ..] => bad(1, "no packages found"),
-            ["systemctl", "show", _, _, units @ ..] => {
+            [
+                "systemctl",
+                "show",
+                "--property=LoadState,ActiveState,UnitFileState",
+                _,
+                units @ ..,
+            ] => {
                 let block = |unit: &&str| {
                     let active = self
                         .running
@@ -66,6 +74,20 @@ impl Programs for Script {
                     format!("LoadState=loaded\nActiveState={state}\nUnitFileState=enabled\n")
                 };
                 good(&units.iter().map(block).collect::<Vec<_>>().join("\n"))
+            }
+            [
+                "systemctl",
+                "show",
+                "--property=ActiveState,ConditionResult",
+                _,
+                unit,
+            ] if *self.skipped.borrow() == Some(*unit) => {
+                good("ActiveState=inactive\nConditionResult=no\n")
+            }
+            ["systemctl", "start" | "restart", "--", unit]
+                if *self.skipped.borrow() == Some(*unit) =>
+            {
+                good("")
             }
             ["systemctl", "start" | "restart", "--", unit] => {
                 self.running.borrow_mut().insert((*unit).to_owned(), true);
@@ -532,4 +554,43 @@ fn paths_that_lead_out_are_refused() {
     ] {
         assert_eq!(files::stays_below(path), below, "{path}");
     }
+}
+
+#[test]
+fn a_unit_whose_condition_is_not_met_does_not_count_as_started() {
+    let machine = Machine::node("seed");
+    *machine.script.skipped.borrow_mut() = Some("app.service");
+    let state = machine.apply();
+    assert!(
+        matches!(&state.report.phase, Phase::Waiting { why } if why.contains("app.service was not started")),
+        "{state:?}"
+    );
+    machine.script.acts();
+    *machine.script.skipped.borrow_mut() = None;
+    assert_eq!(machine.apply().report.phase, Phase::Converged);
+    assert_eq!(machine.script.acts(), ["systemctl start -- app.service"]);
+}
+
+#[test]
+fn a_configured_role_that_the_facts_do_not_give_is_found() {
+    let machine = Machine::node("seed");
+    machine.apply();
+    machine.script.acts();
+    machine.configure(
+        "former",
+        "1.0",
+        &json!({ "role": "former", "requires": [], "units": [] }),
+    );
+    let state = machine.apply();
+    assert!(
+        matches!(&state.report.phase, Phase::Failed { what } if what.contains("apt purge acme-former")),
+        "{state:?}"
+    );
+    assert_eq!(machine.script.acts(), Vec::<String>::new());
+    assert!(
+        Status::read(&machine.root, TIME)
+            .alarms
+            .iter()
+            .any(|alarm| alarm.contains("former"))
+    );
 }

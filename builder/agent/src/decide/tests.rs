@@ -389,3 +389,72 @@ fn an_enrolled_machine_opens_nothing_before_its_rules_are_confirmed() {
         matches!(phase_of(&decision, "base"), RolePhase::Failed { what } if what.contains("firewall load"))
     );
 }
+
+#[test]
+fn a_package_and_facts_of_different_versions_wait_for_each_other() {
+    let name = |seen: &mut Observed, role: &str, version: &str| {
+        let package = format!("acme-{role}");
+        facts(seen).packages.insert(package, version.to_owned());
+    };
+    // Never applied: neither it nor what builds on it begins.
+    let mut seen = fresh();
+    name(&mut seen, "base", "2");
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), ["accept 7", "guard true"]);
+    assert!(
+        matches!(phase_of(&decision, "base"), RolePhase::Waiting { why } if why.contains("acme-base 1 is installed") && why.contains("version 2"))
+    );
+    assert!(matches!(
+        phase_of(&decision, "app"),
+        RolePhase::Waiting { .. }
+    ));
+
+    // Newer facts first, then the package, and the other way round: both ways end in the same machine.
+    for facts_first in [true, false] {
+        let (mut seen, fingerprint) = done();
+        name(&mut seen, "app", "1");
+        seen.memory.roles.get_mut("app").unwrap().applied = Some(fingerprint);
+        let (mut bring_facts, mut bring_package) = (
+            |seen: &mut Observed| {
+                name(seen, "app", "2");
+                seen.roles.get_mut("app").unwrap().files[0].wanted = Ok(spec("of 2"));
+            },
+            |seen: &mut Observed| {
+                seen.roles.get_mut("app").unwrap().configured = Some("2".to_owned());
+            },
+        );
+        let steps: [&mut dyn FnMut(&mut Observed); 2] = if facts_first {
+            [&mut bring_facts, &mut bring_package]
+        } else {
+            [&mut bring_package, &mut bring_facts]
+        };
+        let [first, second] = steps;
+        first(&mut seen);
+        let decision = decide(&seen);
+        assert_eq!(words(&decision), Vec::<String>::new());
+        assert!(
+            matches!(&decision.phase, Phase::Waiting { why } if why.contains("apt has to bring both"))
+        );
+        assert!(!decision.ready.contains_key("app"));
+        second(&mut seen);
+        assert_eq!(
+            words(&decide(&seen)),
+            ["install app/app.env", "join app", "Restart app.service"]
+        );
+    }
+}
+
+#[test]
+fn a_role_that_was_taken_away_is_told_and_left_alone() {
+    let (mut seen, _) = done();
+    facts(&mut seen).members[0].roles.pop();
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), Vec::<String>::new());
+    assert!(
+        matches!(&decision.phase, Phase::Failed { what } if what.contains("apt purge acme-app"))
+    );
+    seen.roles.get_mut("app").unwrap().configured = None;
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), ["forget app"]);
+    assert_eq!(decision.roles.len(), 1);
+}

@@ -162,6 +162,8 @@ pub enum Action {
         unit: String,
         /// What is done.
         verb: Verb,
+        /// The role ships it, so it has to run; a unit of another package may have reasons of its own not to.
+        own: bool,
         /// The role's fingerprint.
         fingerprint: String,
     },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rolesmith_model::facts::{Identity, Origin};
+use rolesmith_model::facts::{Facts, Identity, Origin};
 use rolesmith_model::manifest::{Cluster, ManagedUnit, OnChange, RoleManifest, Start};
 
 use super::{Action, Failure, FileSpec, Observed, RoleSeen, UnitSeen, Verb};
@@ -42,6 +42,7 @@ fn describe(path: &str, spec: &FileSpec) -> String {
 pub(super) struct Work<'a> {
     pub(super) seen: &'a Observed,
     pub(super) identity: &'a Identity,
+    pub(super) facts: &'a Facts,
     /// The roles before it, and whether others may build on them.
     pub(super) before: &'a BTreeMap<&'a str, bool>,
     /// What keeps the role from being ready, though others may build on it.
@@ -101,11 +102,38 @@ impl Work<'_> {
             // First: fail2ban's bans live in the sets that the rules declare.
             self.guard(seen, &files);
         }
-        self.files(role, seen);
         let fingerprint = fingerprint(role, version, &files);
+        if let Some(why) = self.mismatch(role, version) {
+            // Files of one version under programs of the other were never tried together, so nothing else happens until
+            // apt has brought both. What runs goes on, and others may build on it; what never ran does not begin so.
+            let applied = self
+                .seen
+                .memory
+                .roles
+                .get(role)
+                .is_some_and(|memory| memory.applied.is_some());
+            if !applied {
+                return Err(waiting(why));
+            }
+            self.held = Some(waiting(why));
+            return Ok(fingerprint);
+        }
+        self.files(role, seen);
         self.join(role, manifest, &fingerprint);
         self.units(role, seen, manifest, &fingerprint)?;
         Ok(fingerprint)
+    }
+
+    /// Why the role's package and the facts do not belong together, where the facts say so.
+    fn mismatch(&self, role: &str, version: &str) -> Option<String> {
+        let package = format!("{}-{role}", self.identity.fleet);
+        let named = self.facts.packages.get(&package)?;
+        (named != version).then(|| {
+            format!(
+                "{package} {version} is installed, and the facts (version {}) belong to its version {named}: apt has to bring both",
+                self.facts.version
+            )
+        })
     }
 
     /// Roles other than the base start nothing before one set of rules was confirmed on this machine: what they open
@@ -195,6 +223,7 @@ impl Work<'_> {
                     role: role.to_owned(),
                     unit: unit.name.clone(),
                     verb,
+                    own: unit.own,
                     fingerprint: fingerprint.to_owned(),
                 });
             }
