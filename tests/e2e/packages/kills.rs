@@ -14,17 +14,23 @@ fn cut_short(fleet: &Fleet, arguments: &str) -> usize {
     for moment in MOMENTS {
         // A unit of its own: its control group holds whatever dpkg starts, in sessions of their own or not.
         let script = format!(
-            "systemd-run --quiet --collect --unit=cut -p StandardInput=null -p StandardOutput=null -p StandardError=null \\
+            "systemd-run --quiet --collect --unit=cut -p KillSignal=SIGKILL -p StandardInput=null -p StandardOutput=null -p StandardError=null \\
                 apt-get -q -y {arguments}
             sleep {moment}
             systemctl kill --signal=KILL cut.service 2>/dev/null && echo cut
-            while systemctl -q is-active cut.service; do :; done"
+            until [ \"$(systemctl show -P ActiveState cut.service)\" = inactive ]; do :; done"
         );
         let (_, told) = fleet.shell(NODE, &script);
         cut += usize::from(told.contains("cut"));
+        // A package that was cut off while its files were being replaced is one that dpkg will not configure, whatever it is: it
+        // asks for it to be installed again.
         let told = fleet.must(
             NODE,
-            "timeout 200 dpkg --configure -a </dev/null && timeout 200 apt-get -q -y -f install </dev/null",
+            "exec </dev/null
+            timeout 200 dpkg --configure -a || true
+            half=$(dpkg-query -W -f '${Package} ${Status}\\n' | awk '/ reinstreq / { print $1 }')
+            [ -z \"$half\" ] || timeout 200 apt-get -q -y install --reinstall $half || exit 1
+            timeout 200 apt-get -q -y -f install && dpkg --configure -a",
         );
         assert!(!told.contains("What would you like to do"), "{told}");
         assert_eq!(fleet.must(NODE, "dpkg --audit"), "", "after {moment} s");
