@@ -30,14 +30,6 @@ impl<'a> Ours<'a> {
         &self.target.root
     }
 
-    /// Forgets everything.
-    pub(crate) fn remove(&self) -> Outcome<()> {
-        if self.root().exists() {
-            fs::remove_dir_all(self.root())?;
-        }
-        self.forget()
-    }
-
     /// Forgets everything but the pool.
     pub(crate) fn forget(&self) -> Outcome<()> {
         for directory in ["dists", ".rolesmith"] {

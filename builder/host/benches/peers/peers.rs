@@ -230,10 +230,7 @@ impl<'a> Reprepro<'a> {
     }
 
     /// A new, empty repository.
-    pub(crate) fn reset(&self) -> Outcome<()> {
-        if self.root.exists() {
-            fs::remove_dir_all(&self.root)?;
-        }
+    pub(crate) fn make(&self) -> Outcome<()> {
         fs::create_dir_all(self.root.join("conf"))?;
         let text = format!(
             "Codename: fleet\nSuite: fleet\nOrigin: acme\nLabel: acme\nDescription: a benchmark\n\
@@ -285,10 +282,7 @@ impl<'a> Aptly<'a> {
     }
 
     /// A new, empty repository.
-    pub(crate) fn reset(&self) -> Outcome<()> {
-        if self.root.exists() {
-            fs::remove_dir_all(&self.root)?;
-        }
+    pub(crate) fn make(&self) -> Outcome<()> {
         fs::create_dir_all(&self.root)?;
         let text = format!(
             "{{\"rootDir\": \"{}\", \"architectures\": [\"amd64\"], \"gpgProvider\": \"gpg\"}}\n",
