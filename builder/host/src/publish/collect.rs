@@ -1,15 +1,17 @@
 //! Deleting what no kept generation speaks of.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use rayon::prelude::*;
-use walkdir::WalkDir;
 
 use super::execute::execute;
 use super::gather::published_packages;
+use super::journal::Journal;
 use super::plan::Step;
-use super::state::{Generation, Records, STATE_DIRECTORY, codenames};
+use super::state::{Generation, Records, codenames};
 use super::{PublishError, io_error};
 use crate::atomic;
 
@@ -33,57 +35,41 @@ pub(super) fn removals(
         .filter(|path| !needed.contains(path));
     let mut steps: Vec<Step> = unneeded.map(|path| Step::Remove { path }).collect();
     for generation in expired {
-        steps.push(Step::Remove {
-            path: generation.in_release_path(),
-        });
-        steps.push(Step::Remove {
-            path: generation.record_path(),
-        });
+        steps.extend(generation.own_files().map(|path| Step::Remove { path }));
     }
     Ok(steps)
 }
 
-/// After a run that did not get to its end: deletes temporary files, records that never became current, and files of
-/// the pool and of by-hash that no generation of any suite needs.
-pub(super) fn sweep(root: &Path) -> Result<(), PublishError> {
+/// After a run that did not get to its end: deletes temporary files, records that never became current, and those files
+/// that the run's [`Journal`] names and no generation of any suite needs. Files of others are none of them.
+pub(super) fn sweep(root: &Path, journal: &Journal) -> Result<(), PublishError> {
     let mut needed = BTreeSet::new();
     let mut steps = Vec::new();
     for codename in codenames(root)? {
         let records = Records::load(root, &codename)?;
         needed.extend(needed_files(root, &records.published)?);
         for generation in &records.aborted {
-            steps.push(Step::Remove {
-                path: generation.in_release_path(),
-            });
-            steps.push(Step::Remove {
-                path: generation.record_path(),
-            });
+            steps.extend(generation.own_files().map(|path| Step::Remove { path }));
         }
     }
-    for entry in WalkDir::new(root).sort_by_file_name() {
-        let entry = entry.map_err(|error| {
-            let path = error.path().unwrap_or(root).to_owned();
-            io_error("look at", &path)(error.into())
-        })?;
-        if entry.file_type().is_dir() {
-            continue;
-        }
-        let Some(path) = entry.path().strip_prefix(root).ok().and_then(Path::to_str) else {
-            continue;
+    let created = journal.created.iter().filter(|path| !needed.contains(*path));
+    steps.extend(created.map(|path| Step::Remove { path: path.clone() }));
+    for directory in journal.directories() {
+        let path = root.join(&directory);
+        let failed = |error| io_error("look at", &path)(error);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(error)),
         };
-        let collected =
-            path.starts_with("pool/") || path.starts_with("dists/") && path.contains("/by-hash/");
-        if atomic::is_temp(entry.file_name()) || collected && !needed.contains(path) {
-            steps.push(Step::Remove {
-                path: path.to_owned(),
-            });
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            if let Some(name) = name.to_str().filter(|_| atomic::is_temp(&name)) {
+                let path = format!("{directory}/{name}");
+                steps.push(Step::Remove { path });
+            }
         }
     }
-    debug_assert!(
-        !steps
-            .iter()
-            .any(|step| step.path() == Some(&format!("{STATE_DIRECTORY}/lock")))
-    );
     execute(root, &steps)
 }
 

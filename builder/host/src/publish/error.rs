@@ -88,6 +88,39 @@ pub enum PublishError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The directory has a repository that this program did not make.
+    #[error("{} has a pool or dists that rolesmith did not publish", root.display())]
+    NotOurs {
+        /// The repository's root.
+        root: PathBuf,
+    },
+    /// The pool has a file of another origin under the name of a package.
+    #[error("{} exists already and was not published from here", path.display())]
+    NotOurFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The directory has the repository of another fleet.
+    #[error("{} is the repository of {published:?}, not of {offered:?}", root.display())]
+    OtherOrigin {
+        /// The repository's root.
+        root: PathBuf,
+        /// Origin of what is there.
+        published: String,
+        /// Origin of what was to be published.
+        offered: String,
+    },
+    /// Clients have not been told of the key and would refuse the repository.
+    #[error("the clients of this repository do not know the key {fingerprint} yet; they trust {}", trusted.join(", "))]
+    UnknownKey {
+        /// The key that was to sign.
+        fingerprint: String,
+        /// Those that the current generation's Signed-By names.
+        trusted: Vec<String>,
+    },
+    /// Clients keep the higher versions that they have.
+    #[error(transparent)]
+    LowerVersions(LowerVersions),
     /// The generation to go back to is not kept.
     #[error("{codename} has no generation {id} any more")]
     NoGeneration {
@@ -97,6 +130,38 @@ pub enum PublishError {
         id: u64,
     },
 }
+
+/// Packages whose versions went back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LowerVersions(pub Vec<LowerVersion>);
+
+/// A package whose version is lower than one that was published before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LowerVersion {
+    /// Package name.
+    pub name: String,
+    /// Version that was to be published.
+    pub offered: String,
+    /// Highest version that ever was.
+    pub published: String,
+}
+
+impl std::fmt::Display for LowerVersions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("versions went back:")?;
+        for (number, one) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            write!(
+                f,
+                "{comma} {} is {}, but {} was published",
+                one.name, one.offered, one.published
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LowerVersions {}
 
 /// A package that exists already under its name, version and architecture.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,6 +191,25 @@ pub enum PublishWarning {
         previous: u64,
         /// Date of this one, Unix seconds.
         now: u64,
+    },
+    /// This machine's clock is behind the Date of the generation before, which was taken again: either was wrong.
+    ClockBehind {
+        /// Date of the generation before, and of this one, Unix seconds.
+        previous: u64,
+        /// What the clock said, Unix seconds.
+        now: u64,
+    },
+    /// The record of an earlier generation could not be read; it is forgotten, and its files stay where they are.
+    RecordLost {
+        /// The record.
+        path: PathBuf,
+    },
+    /// A package of another program was published before under the same version with other content, and stays as it is.
+    KeptPublished {
+        /// Package name.
+        name: String,
+        /// Its version.
+        version: String,
     },
     /// A signing key expires within 30 days after Valid-Until: the next key has to be shipped to the clients soon.
     KeyExpiresSoon {

@@ -5,8 +5,9 @@
 //! rename is what makes a file visible, so a kill between any two leaves the files up to there, each whole.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -47,19 +48,25 @@ fn execute_batch(root: &Path, batch: &[Step]) -> Result<(), PublishError> {
     let placing = batch
         .iter()
         .any(|step| !matches!(step, Step::Remove { .. }));
-    let directories = if placing {
+    let together = placing && batch.len() >= SYNC_TOGETHER;
+    let directories = if placing && !together {
         make_directories(root, batch)?
     } else {
         BTreeSet::new()
     };
-    let together = batch.len() >= SYNC_TOGETHER;
 
     // Bytes first and in parallel; aliases may speak of files of the same batch, so they follow one by one.
     let mut staged: Vec<Option<Staged>> = batch
         .par_iter()
-        .map(|step| stage(root, step, !together))
+        .map(|step| {
+            // A new directory takes as long as a new file: with many, each is made along with its files.
+            if together && let Some(path) = step.path() {
+                make_directory(&parent(root, path))?;
+            }
+            stage(root, step, !together)
+        })
         .collect::<Result<_, PublishError>>()?;
-    if together && placing {
+    if together {
         sync_all(root)?;
     }
     for (step, staged) in batch.iter().zip(&mut staged) {
@@ -75,7 +82,7 @@ fn execute_batch(root: &Path, batch: &[Step]) -> Result<(), PublishError> {
             Step::Barrier => {}
         }
     }
-    if directories.len() >= SYNC_TOGETHER {
+    if together || directories.len() >= SYNC_TOGETHER {
         sync_all(root)?;
     } else {
         for directory in directories {
@@ -97,10 +104,31 @@ fn make_directories(root: &Path, batch: &[Step]) -> Result<BTreeSet<PathBuf>, Pu
             missing = atomic::parent_of(missing);
             changed.insert(missing.to_owned());
         }
-        fs::create_dir_all(&directory).map_err(io_error("make the directory", &directory))?;
+        make_directory(&directory)?;
         changed.insert(directory);
     }
     Ok(changed)
+}
+
+/// Makes a directory and its missing parents; all users may read what this program makes of a repository, whatever its
+/// umask.
+pub(super) fn make_directory(path: &Path) -> Result<(), PublishError> {
+    fn make(path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o755)),
+            Err(_) if path.is_dir() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = atomic::parent_of(path);
+                if parent == path || parent.is_dir() {
+                    return Err(error);
+                }
+                make(parent)?;
+                make(path)
+            }
+            Err(error) => Err(error),
+        }
+    }
+    make(path).map_err(io_error("make the directory", path))
 }
 
 /// Brings everything on the repository's file system to the disk.
@@ -125,14 +153,12 @@ fn stage(root: &Path, step: &Step, sync: bool) -> Result<Option<Staged>, Publish
             file.write_all(bytes).map_err(failed)?;
             file
         }
-        Step::Import {
-            from,
-            sha256,
-            immutable,
-            ..
-        } => import(from, *sha256, *immutable, &staged.temp)?,
+        Step::Import { from, sha256, .. } => import(from, *sha256, &staged.temp)?,
         Step::Alias { .. } | Step::Barrier | Step::Remove { .. } => return Ok(None),
     };
+    // The web server reads it under another user, whatever the publisher's umask.
+    file.set_permissions(Permissions::from_mode(0o644))
+        .map_err(failed)?;
     if sync {
         file.sync_all().map_err(failed)?;
     }
@@ -142,20 +168,16 @@ fn stage(root: &Path, step: &Step, sync: bool) -> Result<Option<Staged>, Publish
 /// Up to this length a file is read into memory: one pass instead of a copy and a second reading for its digest.
 const SMALL: u64 = 4 << 20;
 
-/// Copies (or links) `from` to `temp` and checks the digest of what arrived.
-fn import(
-    from: &Path,
-    expected: Sha256,
-    immutable: bool,
-    temp: &Path,
-) -> Result<File, PublishError> {
+/// Copies `from` to `temp` and checks the digest of what arrived. Never a hard link: whoever changed the original in its
+/// place would change what is published.
+fn import(from: &Path, expected: Sha256, temp: &Path) -> Result<File, PublishError> {
     let changed = |found| PublishError::ChangedFile {
         path: from.to_owned(),
         expected,
         found,
     };
     let small = fs::metadata(from).map_err(io_error("look at", from))?.len() <= SMALL;
-    if !immutable && small {
+    if small {
         let bytes = fs::read(from).map_err(io_error("read", from))?;
         let found = Sha256::of(&bytes);
         if found != expected {
@@ -165,10 +187,8 @@ fn import(
         file.write_all(&bytes).map_err(io_error("write", temp))?;
         return Ok(file);
     }
-    // Without hard links (another file system, or one that has none) the copy is a reflink where the kernel can.
-    if !immutable || fs::hard_link(from, temp).is_err() {
-        fs::copy(from, temp).map_err(io_error("copy", from))?;
-    }
+    // The copy shares its blocks with the original where the file system can (copy_file_range(2)).
+    fs::copy(from, temp).map_err(io_error("copy", from))?;
     let mut file = File::open(temp).map_err(io_error("read", temp))?;
     match digest(&mut file).map_err(io_error("read", from))? {
         found if found == expected => Ok(file),

@@ -205,39 +205,57 @@ pub(super) fn missing_from_pool(
 ) -> Result<Vec<NewPoolFile>, PublishError> {
     let mut missing = Vec::new();
     for component in &gathered.components {
-        for (entry, source) in component.entries.iter().zip(&component.sources) {
-            let path = root.join(&entry.filename);
-            let present = fs::metadata(&path)
-                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size);
-            match published.get(&entry.filename) {
-                Some(digest) if *digest != entry.sha256 => return Err(other_bytes(entry, *digest)),
-                Some(_) if present => continue,
-                Some(_) => {}
-                None => {
-                    if let Some(found) = digest_of(&path)? {
-                        if found == entry.sha256 {
-                            continue;
-                        }
-                        // Another generation's, or left by a run that was killed?
-                        for generation in &records.published {
-                            let digest = published_packages(root, Some(generation))?
-                                .get(&entry.filename)
-                                .copied();
-                            if let Some(digest) = digest.filter(|digest| *digest != entry.sha256) {
-                                return Err(other_bytes(entry, digest));
-                            }
-                        }
-                    }
-                }
-            }
-            missing.push(NewPoolFile {
-                path: entry.filename.clone(),
-                sha256: entry.sha256,
-                source: source.clone(),
-            });
-        }
+        let looked: Vec<Option<NewPoolFile>> = component
+            .entries
+            .par_iter()
+            .zip(&component.sources)
+            .map(|(entry, source)| {
+                let wanted = is_missing(root, entry, published, records)?;
+                Ok(wanted.then(|| NewPoolFile {
+                    path: entry.filename.clone(),
+                    sha256: entry.sha256,
+                    source: source.clone(),
+                }))
+            })
+            .collect::<Result<_, PublishError>>()?;
+        missing.extend(looked.into_iter().flatten());
     }
     Ok(missing)
+}
+
+/// Whether the pool lacks the package. A file that the current generation speaks of is known by its length; any other
+/// one may have been left by a run that was killed, and is read.
+fn is_missing(
+    root: &Path,
+    entry: &PackageEntry,
+    published: &BTreeMap<String, Sha256>,
+    records: &Records,
+) -> Result<bool, PublishError> {
+    let path = root.join(&entry.filename);
+    if let Some(digest) = published.get(&entry.filename) {
+        if *digest != entry.sha256 {
+            return Err(other_bytes(entry, *digest));
+        }
+        let present = fs::metadata(&path)
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size);
+        return Ok(!present);
+    }
+    let Some(found) = digest_of(&path)? else {
+        return Ok(true);
+    };
+    if found == entry.sha256 {
+        return Ok(false);
+    }
+    // Another generation's, or left by a run that was killed?
+    for generation in &records.published {
+        let digest = published_packages(root, Some(generation))?
+            .get(&entry.filename)
+            .copied();
+        if let Some(digest) = digest.filter(|digest| *digest != entry.sha256) {
+            return Err(other_bytes(entry, digest));
+        }
+    }
+    Ok(true)
 }
 
 fn digest_of(path: &Path) -> Result<Option<Sha256>, PublishError> {

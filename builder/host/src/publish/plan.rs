@@ -30,8 +30,6 @@ pub enum Step {
         from: PathBuf,
         /// Digest of the file.
         sha256: Sha256,
-        /// Whether `from` never changes once it exists, so that a hard link will do.
-        immutable: bool,
     },
     /// Place a file that has the bytes of another one of this repository.
     Alias {
@@ -67,13 +65,8 @@ impl Step {
 pub enum PoolSource {
     /// In memory.
     Bytes(Arc<[u8]>),
-    /// On disk; `immutable` as in [`Step::Import`].
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Whether it never changes.
-        immutable: bool,
-    },
+    /// On disk.
+    File(PathBuf),
 }
 
 /// A package that the pool does not have yet.
@@ -102,8 +95,14 @@ pub(super) fn by_hash(path: &str, algorithm: &str, digest: &str) -> String {
     format!("{directory}/by-hash/{algorithm}/{digest}")
 }
 
-/// Makes the plan that publishes `signed` as generation `id`, with the packages that the pool lacks.
-pub fn plan(id: u64, signed: &SignedRepository, new_pool_files: Vec<NewPoolFile>) -> PublishPlan {
+/// Makes the plan that publishes `signed` as generation `id`, with the packages that the pool lacks. `versions` is what
+/// the repository remembers of the highest versions.
+pub fn plan(
+    id: u64,
+    signed: &SignedRepository,
+    new_pool_files: Vec<NewPoolFile>,
+    versions: &str,
+) -> PublishPlan {
     let dist = format!("dists/{}", signed.fields.codename);
     let mut steps = Vec::new();
     for NewPoolFile {
@@ -114,15 +113,7 @@ pub fn plan(id: u64, signed: &SignedRepository, new_pool_files: Vec<NewPoolFile>
     {
         steps.push(match source {
             PoolSource::Bytes(bytes) => Step::Write { path, bytes },
-            PoolSource::File {
-                path: from,
-                immutable,
-            } => Step::Import {
-                path,
-                from,
-                sha256,
-                immutable,
-            },
+            PoolSource::File(from) => Step::Import { path, from, sha256 },
         });
     }
 
@@ -177,6 +168,10 @@ pub fn plan(id: u64, signed: &SignedRepository, new_pool_files: Vec<NewPoolFile>
     steps.push(Step::Write {
         path: copy.clone(),
         bytes: signed.in_release.as_bytes().into(),
+    });
+    steps.push(Step::Write {
+        path: generation.versions_path(),
+        bytes: versions.as_bytes().into(),
     });
     steps.push(Step::Write {
         path: record,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rolesmith_formats::apt::{ReleaseFields, Sha256, Sha512};
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,20 @@ impl Generation {
             directory(&self.fields.codename),
             self.id
         )
+    }
+
+    /// Where the highest versions stand that were published up to this generation, below the repository's root.
+    pub(super) fn versions_path(&self) -> String {
+        format!("{}/{:08}.versions", directory(&self.fields.codename), self.id)
+    }
+
+    /// The program's own files for this generation, the record last: without it the others are not found again.
+    pub(super) fn own_files(&self) -> [String; 3] {
+        [
+            self.in_release_path(),
+            self.versions_path(),
+            self.record_path(),
+        ]
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {
@@ -119,6 +133,8 @@ pub(super) struct Records {
     pub(super) published: Vec<Generation>,
     /// Prepared by a run that was killed before its last step; nobody has ever seen them.
     pub(super) aborted: Vec<Generation>,
+    /// Records of earlier generations that cannot be read, by generation. What they needed is not known any more.
+    pub(super) unreadable: BTreeMap<u64, PathBuf>,
 }
 
 impl Records {
@@ -139,18 +155,17 @@ impl Records {
             Err(error) => return Err(failed(&directory)(error)),
         };
         let mut all: Vec<Generation> = Vec::new();
+        let mut damaged = Vec::new();
         for entry in entries {
             let path = entry.map_err(failed(&directory))?.path();
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
             let json = fs::read(&path).map_err(failed(&path))?;
-            all.push(
-                serde_json::from_slice(&json).map_err(|source| PublishError::Record {
-                    path: path.clone(),
-                    source,
-                })?,
-            );
+            match serde_json::from_slice(&json) {
+                Ok(generation) => all.push(generation),
+                Err(source) => damaged.push((path, source)),
+            }
         }
         all.sort_by_key(|generation| generation.id);
 
@@ -164,10 +179,25 @@ impl Records {
             all.iter()
                 .rposition(|generation| generation.in_release == digest)
         });
-        let aborted = all.split_off(seen.map_or(0, |position| position + 1));
+        let mut unreadable = BTreeMap::new();
+        for (path, source) in damaged {
+            // An earlier generation is only kept for slow readers; without the current one nothing is known.
+            let id = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            match id {
+                Some(id) if seen.is_some() || current.is_none() => unreadable.insert(id, path),
+                _ => return Err(PublishError::Record { path, source }),
+            };
+        }
+        let aborted = match (current, seen) {
+            (_, Some(position)) => all.split_off(position + 1),
+            (None, None) => std::mem::take(&mut all),
+            // Somebody has changed InRelease: nothing says that any of these was never seen.
+            (Some(_), None) => Vec::new(),
+        };
         Ok(Self {
             published: all,
             aborted,
+            unreadable,
         })
     }
 
@@ -182,6 +212,7 @@ impl Records {
             .iter()
             .chain(&self.aborted)
             .map(|generation| generation.id)
+            .chain(self.unreadable.keys().copied())
             .max()
             .unwrap_or(0)
             + 1
