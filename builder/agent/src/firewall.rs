@@ -13,6 +13,7 @@ use crate::files::{self, Access, Lock, Root, Seen};
 use crate::guard::{GUARDED_ROLE, Guard, is_guarded};
 use crate::program::{Call, ProgramError, Programs};
 
+mod fallback;
 mod set;
 
 pub use set::{Saved, Set, SetFile, sets_way_back, way_back};
@@ -24,6 +25,8 @@ pub const SAVED_FILE: &str = "/var/lib/rolesmith/guard/saved.json";
 /// The timer that takes an unconfirmed set back.
 pub const ROLLBACK_TIMER: &str = "rolesmith-firewall-rollback.timer";
 const LOCK: &str = "guard.lock";
+/// The programs that load rules, one a family.
+const RESTORE: [&str; 2] = ["iptables-restore", "ip6tables-restore"];
 
 /// Why a set could not be put in force or taken back.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +65,14 @@ impl<P: Programs> Firewall<'_, P> {
         confirmed: bool,
     ) -> Result<(), FirewallError> {
         let _lock = self.lock()?;
-        let guard = self.guard()?;
+        // Damage to what was before must not keep this set from being put in force.
+        let guard = self.guard().unwrap_or_default();
         files::write_json(&self.set_path(name), set, Access::PRIVATE)?;
         if confirmed {
-            let before = self.set_of(guard.confirmed.as_deref())?;
+            let before = self.set_of(guard.confirmed.as_deref());
             if let Err(error) = self.install(set) {
                 // The first error is the one to report.
-                let _ = self.install(&before);
+                let _ = before.and_then(|before| self.install(&before));
                 return Err(error);
             }
             self.settle(&guard.activated(name))
@@ -123,7 +127,8 @@ impl<P: Programs> Firewall<'_, P> {
     /// As [`Firewall::rollback`].
     pub fn expire(&self) -> Result<(), FirewallError> {
         let _lock = self.lock()?;
-        let guard = self.guard()?;
+        // A damaged state tells of nothing that is pending; the next set that is put in force replaces it.
+        let guard = self.guard().unwrap_or_default();
         if guard
             .pending
             .as_ref()
@@ -136,26 +141,79 @@ impl<P: Programs> Firewall<'_, P> {
 
     /// Loads the confirmed set before the network comes up. A pending one is forgotten: nothing unconfirmed survives a boot.
     ///
+    /// A family whose rules cannot be loaded gets [`fallback`] rules, so that the machine never stands open; the next
+    /// `apply` tries the confirmed ones again.
+    ///
     /// # Errors
     /// The first thing that failed; the others were tried all the same.
     pub fn boot(&self) -> Result<(), FirewallError> {
-        let _lock = self.lock()?;
-        let guard = self.guard()?;
-        let set = self.set_of(guard.confirmed.as_deref())?;
+        // Nobody else is there yet, and rules without a lock are better than none.
+        let _lock = self.lock();
         let mut results = Vec::new();
-        if let Some(guard) = guard.rolled_back(
+        let guard = self.guard().unwrap_or_else(|error| {
+            results.push(Err(error));
+            Guard::default()
+        });
+        let set = self.set_of(guard.confirmed.as_deref());
+        let after = guard.rolled_back(
             "the machine was started anew before they were confirmed",
             self.now,
-        ) {
-            results.push(self.place(&set));
-            results.push(guard.save(self.root).map_err(FirewallError::from));
-        }
-        results.push(self.load_sets(set.sets()));
-        results.extend(
-            set.rules()
-                .map(|(program, rules)| self.restore(program, rules)),
         );
+        if let (Some(_), Ok(set)) = (&after, &set) {
+            results.push(self.place(set));
+        }
+        let mut after = after.unwrap_or_else(|| guard.clone());
+        let loaded = match set {
+            // A damaged state may have named a set.
+            Ok(_)
+                if !results.is_empty() && guard.confirmed.is_none() && guard.pending.is_none() =>
+            {
+                self.fall_back(&Set::default(), &RESTORE)
+            }
+            Ok(set) => self.load_or_fall_back(&set),
+            Err(error) => {
+                results.push(Err(error));
+                self.fall_back(&Set::default(), &RESTORE)
+            }
+        };
+        results.push(loaded);
+        let result: Result<(), FirewallError> = results.into_iter().collect();
+        after.fallback = result.as_ref().err().map(ToString::to_string);
+        if after != guard || result.is_err() {
+            // A damaged state stays as it is for who looks into it.
+            if !matches!(self.guard(), Err(FirewallError::Damaged(_))) {
+                after.save(self.root)?;
+            }
+        }
+        result
+    }
+
+    fn load_or_fall_back(&self, set: &Set) -> Result<(), FirewallError> {
+        let mut results = vec![self.load_sets(set.sets())];
+        for (program, rules) in set.rules() {
+            if let Err(error) = self.restore(program, rules) {
+                results.push(Err(error));
+                results.push(self.fall_back(set, &[program]));
+            }
+        }
         results.into_iter().collect()
+    }
+
+    fn fall_back(&self, set: &Set, programs: &[&'static str]) -> Result<(), FirewallError> {
+        let placed = self
+            .root
+            .join(CONF_DIR)
+            .join(GUARDED_ROLE)
+            .join("sshd.conf");
+        let placed = files::read(&placed).ok().flatten().unwrap_or_default();
+        let placed = String::from_utf8_lossy(&placed);
+        let ports = fallback::ssh_ports(set.text("sshd.conf").unwrap_or(&placed));
+        programs
+            .iter()
+            .map(|program| self.restore(program, &fallback::rules(program, &ports)))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect()
     }
 
     /// Loads the confirmed set again, after somebody flushed the rules. Returns whether there was one.
@@ -169,6 +227,13 @@ impl<P: Programs> Firewall<'_, P> {
             return Ok(false);
         }
         self.install(&self.set_of(guard.confirmed.as_deref())?)?;
+        if guard.fallback.is_some() {
+            Guard {
+                fallback: None,
+                ..guard
+            }
+            .save(self.root)?;
+        }
         Ok(true)
     }
 
@@ -238,16 +303,27 @@ impl<P: Programs> Firewall<'_, P> {
     }
 
     fn take_back(&self, guard: &Guard, why: &str) -> Result<bool, FirewallError> {
-        let (Some(mut back), Some(pending)) = (guard.rolled_back(why, self.now), &guard.pending)
-        else {
+        let Some(pending) = &guard.pending else {
             return Ok(false);
         };
-        let saved: Saved = match files::read_json(&self.root.join(SAVED_FILE)) {
-            Seen::Is(saved) => saved,
-            Seen::Absent => Saved::default(),
-            Seen::Broken(why) => {
-                return Err(FirewallError::Damaged(format!("{SAVED_FILE}: {why}")));
+        let before = self.set_of(guard.confirmed.as_deref());
+        let (saved, why) = match files::read_json::<Saved>(&self.root.join(SAVED_FILE)) {
+            Seen::Is(saved) => (saved, why.to_owned()),
+            Seen::Absent => (Saved::default(), why.to_owned()),
+            // What was loaded is not known any more; what was confirmed is the next best, and somebody may be locked out.
+            Seen::Broken(broken) => {
+                let before = before.as_ref().ok();
+                let text = |path| Some(before?.text(path)?.to_owned());
+                let saved = Saved {
+                    v4: text("firewall.v4").unwrap_or_default(),
+                    v6: text("firewall.v6").unwrap_or_default(),
+                    ipset: text("firewall.ipset"),
+                };
+                (saved, format!("{why}; {SAVED_FILE} was damaged: {broken}"))
             }
+        };
+        let Some(mut back) = guard.rolled_back(&why, self.now) else {
+            return Ok(false);
         };
         // One step that fails keeps no other from being taken: somebody may be locked out.
         let tried = self.set_of(Some(&pending.set)).unwrap_or_default();
@@ -263,8 +339,7 @@ impl<P: Programs> Firewall<'_, P> {
             self.load_sets(sets.as_deref()),
             self.restore("iptables-restore", &v4),
             self.restore("ip6tables-restore", &v6),
-            self.set_of(guard.confirmed.as_deref())
-                .and_then(|before| self.place(&before)),
+            before.and_then(|before| self.place(&before)),
         ];
         let ssh = self.reload_ssh();
         results.into_iter().collect::<Result<(), _>>()?;

@@ -65,6 +65,9 @@ pub struct Guard {
     /// The set that is not tried again.
     #[serde(default)]
     pub rejected: Option<Rejected>,
+    /// Why only the agent's built-in rules are loaded since the machine was started, instead of the confirmed set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
 }
 
 /// What has to happen to the wanted set.
@@ -109,7 +112,7 @@ impl Guard {
     pub fn step(&self, wanted: &str, installed: bool, trusted: bool) -> Step {
         if self.confirmed.as_deref() == Some(wanted) && self.pending.is_none() {
             // Somebody changed a file by hand: what was confirmed once may come back without being asked for.
-            return if installed {
+            return if installed && self.fallback.is_none() {
                 Step::Nothing
             } else {
                 Step::Activate
@@ -135,6 +138,7 @@ impl Guard {
             confirmed: Some(set.to_owned()),
             pending: None,
             rejected: None,
+            fallback: None,
         }
     }
 
@@ -149,6 +153,7 @@ impl Guard {
                 until,
             }),
             rejected: None,
+            fallback: self.fallback.clone(),
         }
     }
 
@@ -172,6 +177,7 @@ impl Guard {
                 why: why.to_owned(),
                 at: now,
             }),
+            fallback: self.fallback.clone(),
         })
     }
 }
@@ -202,6 +208,14 @@ mod tests {
         assert_eq!(guard.step("a", true, true), Step::Nothing);
         assert_eq!(guard.step("a", false, true), Step::Activate);
         assert_eq!(guard.step("b", false, true), Step::Activate);
+        // Booted with built-in rules: what was confirmed comes back, on every machine.
+        let guard = Guard {
+            fallback: Some("no ipset".into()),
+            ..guard
+        };
+        assert_eq!(guard.step("a", true, true), Step::Activate);
+        assert_eq!(guard.step("a", true, false), Step::Activate);
+        assert_eq!(guard.activated("a").fallback, None);
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl Status {
             alarms.push(why);
             Guard::default()
         });
+        if let Some(why) = &guard.fallback {
+            alarms.push(format!(
+                "the confirmed firewall rules could not be loaded when the machine was started, only ssh is open: {why}"
+            ));
+        }
         if let Some(Phase::Failed { what }) = report.as_ref().map(|report| &report.phase) {
             alarms.push(what.clone());
         }

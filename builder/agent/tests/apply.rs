@@ -594,3 +594,92 @@ fn a_configured_role_that_the_facts_do_not_give_is_found() {
             .any(|alarm| alarm.contains("former"))
     );
 }
+
+/// Rules that were loaded last, by program.
+fn loaded(machine: &Machine) -> BTreeMap<String, String> {
+    let calls = machine.script.calls.take();
+    let rules = calls
+        .iter()
+        .filter(|call| call.name().ends_with("-restore"));
+    rules
+        .map(|call| {
+            (
+                call.name().to_owned(),
+                call.stdin.clone().unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_boot_without_usable_rules_leaves_a_way_in_and_nothing_else() {
+    type Damage = fn(&Machine);
+    let damages: [Damage; 3] = [
+        // ipset was removed: rules that name sets are refused.
+        |machine| *machine.script.broken.borrow_mut() = Some("iptables-restore -w 10"),
+        |machine| {
+            let set = machine.guard().confirmed.unwrap();
+            machine.write(&format!("/var/lib/rolesmith/guard/sets/{set}.json"), "{");
+        },
+        |machine| machine.write("/var/lib/rolesmith/guard/state.json", "{"),
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let machine = Machine::node("seed");
+        machine.write(
+            "/usr/lib/rolesmith/facts/nodes/n1/files/base/sshd.conf",
+            "Port 2222\n",
+        );
+        assert_eq!(machine.apply().report.phase, Phase::Converged);
+        machine.script.acts();
+        damage(&machine);
+        assert!(machine.firewall(TIME).boot().is_err(), "{number}");
+        let rules = &loaded(&machine)["iptables-restore"];
+        assert!(
+            rules.contains(":INPUT DROP") && rules.contains("--dport 2222"),
+            "{number}: {rules}"
+        );
+
+        // What was damaged is in nobody's way: as soon as the rules can be loaded, they are.
+        *machine.script.broken.borrow_mut() = None;
+        assert_eq!(machine.apply().report.phase, Phase::Converged, "{number}");
+        assert_eq!(
+            loaded(&machine)["iptables-restore"],
+            "*filter\n# 1\nCOMMIT\n"
+        );
+        assert_eq!(machine.guard().fallback, None);
+        machine.firewall(TIME).boot().unwrap();
+        assert_eq!(
+            loaded(&machine)["iptables-restore"],
+            "*filter\n# 1\nCOMMIT\n"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_way_back_leads_to_the_confirmed_rules() {
+    let machine = Machine::node("enroll");
+    machine.apply();
+    machine.firewall(TIME).confirm().unwrap();
+    machine.facts(2);
+    machine.apply();
+    machine.write("/var/lib/rolesmith/guard/saved.json", "{");
+    machine.script.acts();
+    assert!(
+        machine
+            .firewall(TIME + 200)
+            .rollback("nobody confirmed")
+            .unwrap()
+    );
+    assert_eq!(
+        loaded(&machine)["iptables-restore"],
+        "*filter\n# 1\nCOMMIT\n"
+    );
+    assert!(
+        machine
+            .guard()
+            .rejected
+            .unwrap()
+            .why
+            .contains("was damaged")
+    );
+}
