@@ -1,5 +1,7 @@
 //! Who a node is: made once by the operator, kept among the secrets, brought to the machine by its seed or by `enroll`.
 
+pub mod pins;
+
 use rolesmith_model::{
     facts::{Identity, Origin},
     ids::{FleetName, NodeName},

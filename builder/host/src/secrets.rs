@@ -55,6 +55,16 @@ impl SecretValue {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether it looks like one that [`Secrets::ensure_value`] made.
+    #[must_use]
+    pub fn is_generated(&self) -> bool {
+        self.0.len() == 2 * GENERATED_BYTES
+            && self
+                .0
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
 }
 
 impl std::fmt::Debug for SecretValue {
@@ -242,17 +252,68 @@ impl Secrets {
         fqdn: &str,
         now: u64,
     ) -> Result<NodeIdentity, SecretsError> {
-        let _lock = lock(&self.directory)?;
+        let next = self.next_node(node, fqdn, now)?;
+        self.install_node(&next)?;
+        Ok(next)
+    }
+
+    /// The identity that [`Secrets::replace_node`] would give, made and not yet kept: nothing has changed until
+    /// [`Secrets::install_node`].
+    ///
+    /// # Errors
+    /// [`SecretsError::NoIdentity`] when the node has none yet.
+    pub fn next_node(
+        &self,
+        node: &NodeName,
+        fqdn: &str,
+        now: u64,
+    ) -> Result<NodeIdentity, SecretsError> {
         let old = self
             .node(node)?
             .ok_or_else(|| SecretsError::NoIdentity(node.clone()))?;
-        let record = self
-            .directory
-            .join(NODES)
-            .join(format!("{node}.{}.old", old.incarnation()));
+        self.certify(node, fqdn, old.incarnation() + 1, now)
+    }
+
+    /// Keeps what [`Secrets::next_node`] made, in the place of the machine before it.
+    ///
+    /// # Errors
+    /// [`SecretsError::Raced`] where that is no longer the machine before it.
+    pub fn install_node(&self, next: &NodeIdentity) -> Result<(), SecretsError> {
+        let _lock = lock(&self.directory)?;
+        let node = next.node();
+        let old = self
+            .node(node)?
+            .filter(|old| old.incarnation() + 1 == next.incarnation())
+            .ok_or_else(|| SecretsError::Raced(node.clone()))?;
         // Already there when the call before was interrupted.
-        create(&record, read(&self.node_path(node))?.as_bytes())?;
-        self.make_node(node, fqdn, old.incarnation() + 1, now)
+        create(
+            &self.record_path(node, old.incarnation()),
+            read(&self.node_path(node))?.as_bytes(),
+        )?;
+        self.write_node(next)
+    }
+
+    /// The record of a machine that was replaced; None when there is none.
+    ///
+    /// # Errors
+    /// [`SecretsError`].
+    pub fn replaced(
+        &self,
+        node: &NodeName,
+        incarnation: u64,
+    ) -> Result<Option<NodeIdentity>, SecretsError> {
+        let path = self.record_path(node, incarnation);
+        let Some(text) = read_optional(&path)? else {
+            return Ok(None);
+        };
+        NodeIdentity::from_toml(&text)
+            .map(Some)
+            .map_err(|error| SecretsError::malformed(&path, error))
+    }
+
+    /// Keeps other commands from changing the directory for as long as the value lives.
+    pub(crate) fn lock(&self) -> Result<std::fs::File, SecretsError> {
+        lock(&self.directory)
     }
 
     /// A new certificate for the same key, as it is due before the old one ends.
@@ -270,16 +331,15 @@ impl Secrets {
     /// The value of a secret, without the line break at its end; None when it has none yet.
     ///
     /// # Errors
-    /// [`SecretsError::Empty`] for an empty file, and whatever else [`SecretsError`] names.
+    /// [`SecretsError::Empty`] for an empty file, [`SecretsError::Unfit`] for a value that configuration files cannot
+    /// carry, and whatever else [`SecretsError`] names.
     pub fn value(&self, name: &SecretName) -> Result<Option<SecretValue>, SecretsError> {
         let path = self.value_path(name);
         let Some(text) = read_optional(&path)? else {
             return Ok(None);
         };
         let value = text.strip_suffix('\n').unwrap_or(&text);
-        if value.is_empty() {
-            return Err(SecretsError::Empty(path));
-        }
+        check_value(&path, value)?;
         Ok(Some(SecretValue(value.to_owned())))
     }
 
@@ -302,12 +362,10 @@ impl Secrets {
     /// Gives a secret a value, in place of the one it has.
     ///
     /// # Errors
-    /// [`SecretsError::Empty`], and what writing returns.
+    /// [`SecretsError::Empty`], [`SecretsError::Unfit`], and what writing returns.
     pub fn set_value(&self, name: &SecretName, value: &str) -> Result<(), SecretsError> {
         let path = self.value_path(name);
-        if value.is_empty() {
-            return Err(SecretsError::Empty(path));
-        }
+        check_value(&path, value)?;
         let _lock = lock(&self.directory)?;
         replace(&path, format!("{value}\n").as_bytes())
     }
@@ -349,17 +407,26 @@ impl Secrets {
         incarnation: u64,
         now: u64,
     ) -> Result<NodeIdentity, SecretsError> {
+        let identity = self.certify(node, fqdn, incarnation, now)?;
+        self.write_node(&identity)?;
+        Ok(identity)
+    }
+
+    fn certify(
+        &self,
+        node: &NodeName,
+        fqdn: &str,
+        incarnation: u64,
+        now: u64,
+    ) -> Result<NodeIdentity, SecretsError> {
         let subject = Subject {
             fleet: &self.fleet,
             node,
             fqdn,
             incarnation,
         };
-        let path = self.node_path(node);
-        let identity =
-            NodeIdentity::make(&self.ca()?, &subject, now).map_err(SecretsError::ca(&path))?;
-        self.write_node(&identity)?;
-        Ok(identity)
+        NodeIdentity::make(&self.ca()?, &subject, now)
+            .map_err(SecretsError::ca(self.node_path(node)))
     }
 
     fn renew_to(
@@ -401,8 +468,39 @@ impl Secrets {
         self.directory.join(NODES).join(format!("{node}.toml"))
     }
 
+    fn record_path(&self, node: &NodeName, incarnation: u64) -> PathBuf {
+        self.directory
+            .join(NODES)
+            .join(format!("{node}.{incarnation}.old"))
+    }
+
     fn value_path(&self, name: &SecretName) -> PathBuf {
         self.directory.join(VALUES).join(name.as_str())
+    }
+}
+
+/// Refuses what SQL, Redis's ACL files, INI files, JSON or a shell would read as something else than the value. Roles
+/// put values into all of these, and one rule for all is one that people can keep.
+fn check_value(path: &Path, value: &str) -> Result<(), SecretsError> {
+    if value.is_empty() {
+        return Err(SecretsError::Empty(path.to_owned()));
+    }
+    let found = value.chars().find_map(|character| match character {
+        ' ' => Some("a space"),
+        '"' | '\'' => Some("a quotation mark"),
+        '\\' => Some("a backslash"),
+        ';' => Some("a semicolon"),
+        '#' => Some("a number sign"),
+        c if c.is_ascii_control() => Some("a control character, such as a second line's beginning"),
+        c if !c.is_ascii() => Some("a character outside ASCII"),
+        _ => None,
+    });
+    match found {
+        None => Ok(()),
+        Some(found) => Err(SecretsError::Unfit {
+            path: path.to_owned(),
+            found,
+        }),
     }
 }
 

@@ -83,6 +83,18 @@ impl Certificate {
         now.saturating_add(seconds) >= self.expires
     }
 
+    /// Whether two thirds of its lifetime are over at `now` (Unix seconds), which leaves a third to spread its successor.
+    #[must_use]
+    pub fn renewal_due(&self, now: u64) -> bool {
+        now >= self.expires - (self.expires - self.issued.min(self.expires)) / 3
+    }
+
+    /// SHA-256 of the public key (SubjectPublicKeyInfo, DER): it outlives renewals. 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn key_fingerprint(&self) -> String {
+        hex(&Sha256::digest(&self.public_key))
+    }
+
     /// DNS names that it is for.
     #[must_use]
     pub fn dns_names(&self) -> &[String] {

@@ -60,6 +60,17 @@ pub enum SecretsError {
     /// A secret without a value.
     #[error("{} is empty; a secret needs a value", .0.display())]
     Empty(PathBuf),
+    /// A value that some configuration file could not carry.
+    #[error("the value in {} holds {found}: printable ASCII without spaces and without \" ' \\ ; # is what every configuration file carries", .path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What it holds that it must not.
+        found: &'static str,
+    },
+    /// Somebody else replaced the machine in between.
+    #[error("the node {0} got another identity in the meantime")]
+    Raced(NodeName),
     /// A file that is not what it should be.
     #[error("{}: {message}", .path.display())]
     Malformed {

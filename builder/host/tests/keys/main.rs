@@ -2,6 +2,7 @@
 
 mod certificates;
 mod gpg;
+mod pins;
 mod scan;
 mod secrets;
 

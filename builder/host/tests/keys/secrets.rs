@@ -233,10 +233,10 @@ fn values_are_made_once_and_can_be_set() {
     );
     assert_eq!(secrets.ensure_value(&name).unwrap(), made);
     assert!(!format!("{made:?}").contains(made.expose()));
-    secrets.set_value(&name, "from somewhere else").unwrap();
+    secrets.set_value(&name, "from-somewhere-else").unwrap();
     assert_eq!(
         secrets.ensure_value(&name).unwrap().expose(),
-        "from somewhere else"
+        "from-somewhere-else"
     );
     assert!(matches!(
         secrets.set_value(&name, ""),
