@@ -16,7 +16,7 @@ use crate::{
     outcome::{NodeReport, Start},
     preflight::preflight,
     process::Process,
-    spec::LabSpec,
+    spec::{LabSpec, NodeSpec},
     state::{NodeState, ServerState, Stage, State, Store, remove_file},
     tree::{self, Tree},
 };
@@ -28,6 +28,8 @@ pub struct UpOptions {
     pub fresh: bool,
     /// Build a new root tree even if one is known.
     pub refresh_tree: bool,
+    /// Start these nodes alone; the others stay as they are, running or not. Nothing: all of them.
+    pub only: Option<Vec<String>>,
     /// How long a node may take from its start until its systemd has nothing more to do. What cloud-init runs, installing packages
     /// among it, is part of that.
     pub boot_limit: Duration,
@@ -38,6 +40,7 @@ impl Default for UpOptions {
         UpOptions {
             fresh: false,
             refresh_tree: false,
+            only: None,
             boot_limit: Duration::from_secs(600),
         }
     }
@@ -90,7 +93,17 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
     serve_repository(spec, &store, &mut state, &hierarchies, progress)?;
     clock.lap("repository");
 
-    let starts = record_nodes(spec, &store, &mut state, &hierarchies, &tree)?;
+    let chosen: Vec<&NodeSpec> = spec
+        .nodes
+        .iter()
+        .filter(|node| {
+            options
+                .only
+                .as_ref()
+                .is_none_or(|only| only.contains(&node.name))
+        })
+        .collect();
+    let starts = record_nodes(spec, &chosen, &store, &mut state, &hierarchies, &tree)?;
     let work = Work {
         spec,
         options,
@@ -100,8 +113,7 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
         state: Mutex::new(state),
     };
     let results: Vec<Result<NodeReport>> = thread::scope(|scope| {
-        let threads: Vec<_> = spec
-            .nodes
+        let threads: Vec<_> = chosen
             .iter()
             .zip(&starts)
             .map(|(node, start)| scope.spawn(|| work.node(node, *start)))
@@ -119,7 +131,7 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
 
     let mut nodes = Vec::new();
     let mut errors = Vec::new();
-    for (node, result) in spec.nodes.iter().zip(results) {
+    for (node, result) in chosen.iter().zip(results) {
         match result {
             Ok(report) => nodes.push(report),
             Err(error) => errors.push((node.name.clone(), error)),
@@ -218,9 +230,10 @@ fn serve_repository(
     store.save(state)
 }
 
-/// Writes every node down before anything is made of it, and says how each is to come to run.
+/// Writes every chosen node down before anything is made of it, and says how each is to come to run.
 fn record_nodes(
     spec: &LabSpec,
+    chosen: &[&NodeSpec],
     store: &Store,
     state: &mut State,
     hierarchies: &Hierarchies,
@@ -228,7 +241,7 @@ fn record_nodes(
 ) -> Result<Vec<Start>> {
     let mut starts = Vec::new();
     let id = state.id.clone();
-    for node in &spec.nodes {
+    for node in chosen {
         let public_address = spec.public_address(node).ok_or_else(|| {
             LabError::Spec(format!(
                 "{} of node {} has no public counterpart",

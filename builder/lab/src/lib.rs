@@ -34,6 +34,7 @@ pub use lab::{Lab, NodeStatus, Output, RunState, Status};
 pub use outcome::{CloudInit, NodeReport, Phase, Start};
 pub use preflight::{Missing, MissingItem, preflight};
 pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Repository, TreeSpec};
+pub use state::state_dir;
 
 /// Told what the lab is doing, as it does it. Calls come from several threads at once.
 pub trait Progress: Sync {

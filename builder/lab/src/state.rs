@@ -85,16 +85,27 @@ pub(crate) enum Stage {
     },
 }
 
+/// Where the lab of a fleet lives below the directory that all labs share: `labs/NAME-HASH`. `fleet` is the canonical path of
+/// the fleet's directory, so that two checkouts of one fleet have two labs and neither ends the other's.
+pub fn state_dir(root: &Path, name: &str, fleet: &Path) -> PathBuf {
+    root.join("labs")
+        .join(format!("{name}-{}", short_hash(fleet)))
+}
+
+/// Eight hexadecimal digits of a path's SHA-256.
+fn short_hash(path: &Path) -> String {
+    let hash = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    hash.iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
 impl State {
     /// The record of a new lab.
     pub(crate) fn new(name: &str, directory: &Path) -> State {
         // Two checkouts may each have a fleet of this name; their directories differ.
-        let hash = Sha256::digest(directory.as_os_str().as_encoded_bytes());
-        let short: String = hash
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let short = short_hash(directory);
         State {
             version: VERSION,
             name: name.to_owned(),

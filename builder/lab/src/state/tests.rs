@@ -81,3 +81,18 @@ fn equal_names_in_different_directories_get_different_ids() {
         State::new("acme", Path::new("/b")).id
     );
 }
+
+#[test]
+fn two_checkouts_of_one_fleet_have_two_labs() {
+    let root = Path::new("/var/lib/rolesmith-lab");
+    let lab = |fleet: &str| super::state_dir(root, "acme", Path::new(fleet));
+    assert_eq!(lab("/home/ann/acme"), lab("/home/ann/acme"));
+    assert_ne!(lab("/home/ann/acme"), lab("/home/bob/acme"));
+    let id = |fleet: &str| State::new("acme", &lab(fleet)).id;
+    assert_ne!(id("/home/ann/acme"), id("/home/bob/acme"));
+    assert!(
+        lab("/home/ann/acme")
+            .to_str()
+            .is_some_and(|path| path.starts_with("/var/lib/rolesmith-lab/labs/acme-"))
+    );
+}
