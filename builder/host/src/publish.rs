@@ -9,12 +9,14 @@ mod collect;
 mod error;
 mod execute;
 mod gather;
+mod journal;
 mod lock;
 pub mod plan;
+mod session;
 mod state;
 mod verify;
+mod versions;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,14 +26,14 @@ use rolesmith_formats::apt::{
 use rolesmith_formats::deb::SignedDeb;
 use rolesmith_formats::openpgp::Signer;
 
-pub use error::{OtherBytes, PublishError, PublishWarning};
+pub use error::{LowerVersion, LowerVersions, OtherBytes, PublishError, PublishWarning};
 pub use lock::WhenBusy;
 pub use state::{Generation, IndexRecord, STATE_DIRECTORY};
 pub use verify::{Fault, Verified, verify};
 
 pub(crate) use execute::digest as digest_of;
-use execute::{execute, io_error};
-use lock::Lock;
+use execute::io_error;
+use session::Session;
 use state::Records;
 
 /// Days before a key's expiry from which on each publication warns of it.
@@ -42,9 +44,12 @@ const KEY_WARNING_DAYS: u64 = 30;
 pub enum PoolFile {
     /// A .deb in memory, as the builder made it.
     Deb(Arc<SignedDeb>),
+    /// As [`Deb`](Self::Deb), but another program built it and gave it its version. Where that version is published with
+    /// other content, what is published stays, with [`PublishWarning::KeptPublished`].
+    Adopted(Arc<SignedDeb>),
     /// A .deb on disk; it is copied.
     Path(PathBuf),
-    /// A .deb that an index already describes, as a mirror's are. The file must never change: it may be hard-linked.
+    /// A .deb that an index already describes, as a mirror's are; it is copied.
     Described {
         /// The file.
         path: PathBuf,
@@ -79,7 +84,7 @@ pub struct PublishInput<'a> {
     pub architectures: Vec<String>,
     /// Components in the order in which `Release` shows them.
     pub components: Vec<Component>,
-    /// Now, Unix seconds: the Date field and the signatures' time.
+    /// Now, Unix seconds: the Date field and the signatures' time; see [`Target::exact_date`].
     pub epoch: u64,
     /// How long clients shall accept this publication, seconds.
     pub valid_for_seconds: u64,
@@ -102,6 +107,10 @@ pub struct Target {
     pub keep_generations: usize,
     /// Generations replaced less than so many seconds ago are kept as well: their readers may still be downloading.
     pub grace_seconds: u64,
+    /// Whether the Date is the input's epoch in any case. Otherwise it is never before that of the generation before,
+    /// because clients would ignore it. It is not after that either: apt refuses a Date more than ten seconds ahead, which
+    /// many publications in one second would reach.
+    pub exact_date: bool,
 }
 
 impl Target {
@@ -113,6 +122,7 @@ impl Target {
             when_busy: WhenBusy::Wait,
             keep_generations: 3,
             grace_seconds: 600,
+            exact_date: false,
         }
     }
 }
@@ -136,13 +146,27 @@ pub struct Published {
 /// See [`PublishError`]; clients then see what they saw before.
 pub fn publish(target: &Target, input: &PublishInput<'_>) -> Result<Published, PublishError> {
     check_names(input)?;
-    let valid_until = input.epoch.saturating_add(input.valid_for_seconds);
-    let mut warnings = check_keys(input.signers, valid_until)?;
+    check_keys(input.signers, input.epoch, input.valid_for_seconds)?;
     // Reading the packages is the slow part and touches nothing: it comes before the lock.
-    let gathered = gather::gather(&target.index_cache, &input.components)?;
+    let mut gathered = gather::gather(&target.index_cache, &input.components)?;
 
-    let session = Session::begin(target, &input.codename)?;
+    let mut session = Session::begin(target, &input.codename)?;
+    session.check_origin(&input.origin)?;
+    session.check_signers(input.signers)?;
+    let (date, valid_until, mut warnings) =
+        session.dates(input.epoch, input.valid_for_seconds, input.signers)?;
     let published = gather::published_packages(&target.root, session.records.current())?;
+    warnings.extend(gather::take_published(
+        &target.root,
+        &mut gathered,
+        &published,
+        &session.records,
+    )?);
+    for component in &gathered.components {
+        if component.name == versions::FLEET_COMPONENT {
+            session.versions.advance(&component.entries)?;
+        }
+    }
     let new_pool_files =
         gather::missing_from_pool(&target.root, &gathered, &published, &session.records)?;
     let architectures: Vec<&str> = input.architectures.iter().map(String::as_str).collect();
@@ -156,7 +180,7 @@ pub fn publish(target: &Target, input: &PublishInput<'_>) -> Result<Published, P
         label: input.label.clone(),
         suite: input.suite.clone(),
         codename: input.codename.clone(),
-        date: input.epoch,
+        date,
         valid_until,
         architectures: input.architectures.clone(),
         components: input
@@ -168,7 +192,6 @@ pub fn publish(target: &Target, input: &PublishInput<'_>) -> Result<Published, P
         signed_by: signed_by(input.signers, &input.also_trusted),
     };
     let files = compress(&target.root, session.records.current(), &texts);
-    warnings.extend(session.date_warning(input.epoch));
     let new_packages = new_pool_files.len();
     let (generation, removed_files) = session.finish(
         Repository::new(fields, files),
@@ -198,9 +221,10 @@ pub fn rollback(
     signers: &[&dyn Signer],
 ) -> Result<Published, PublishError> {
     check_name("code name", codename)?;
-    let valid_until = epoch.saturating_add(valid_for_seconds);
-    let mut warnings = check_keys(signers, valid_until)?;
+    check_keys(signers, epoch, valid_for_seconds)?;
     let session = Session::begin(target, codename)?;
+    session.check_signers(signers)?;
+    let (date, valid_until, warnings) = session.dates(epoch, valid_for_seconds, signers)?;
     let old = session
         .records
         .published
@@ -212,10 +236,15 @@ pub fn rollback(
             id,
         })?
         .clone();
+    // Keys that were announced since stay so.
+    let announced = session
+        .records
+        .current()
+        .map_or(&[][..], |current| &current.fields.signed_by);
     let fields = ReleaseFields {
-        date: epoch,
+        date,
         valid_until,
-        signed_by: signed_by(signers, &[]),
+        signed_by: signed_by(signers, announced),
         ..old.fields
     };
     let files = old.indexes.into_iter().map(|(path, record)| IndexFile {
@@ -230,7 +259,7 @@ pub fn rollback(
         },
     });
     let repository = Repository::new(fields, files.collect());
-    warnings.extend(session.date_warning(epoch));
+    // The versions that were published stay published: the next publication goes on from the highest, not from these.
     let (generation, removed_files) = session.finish(repository, signers, Vec::new())?;
     Ok(Published {
         generation,
@@ -246,68 +275,6 @@ pub fn rollback(
 /// When the records cannot be read.
 pub fn generations(root: &Path, codename: &str) -> Result<Vec<Generation>, PublishError> {
     Ok(Records::load(root, codename)?.published)
-}
-
-/// The time between taking the lock and releasing it.
-struct Session<'a> {
-    target: &'a Target,
-    records: Records,
-    /// There while a publisher is at work; found by the next one, it tells that this one did not get to its end.
-    marker: PathBuf,
-    _lock: Lock,
-}
-
-impl<'a> Session<'a> {
-    fn begin(target: &'a Target, codename: &str) -> Result<Self, PublishError> {
-        let state = target.root.join(STATE_DIRECTORY);
-        fs::create_dir_all(&state).map_err(io_error("make the directory", &state))?;
-        let lock = Lock::take(&state.join("lock"), target.when_busy)?;
-        let marker = state.join("in-progress");
-        if marker.exists() {
-            collect::sweep(&target.root)?;
-        } else {
-            fs::write(&marker, b"").map_err(io_error("write", &marker))?;
-        }
-        let records = Records::load(&target.root, codename)?;
-        Ok(Self {
-            target,
-            records,
-            marker,
-            _lock: lock,
-        })
-    }
-
-    fn date_warning(&self, epoch: u64) -> Option<PublishWarning> {
-        let previous = self.records.current()?.fields.date;
-        (epoch < previous).then_some(PublishWarning::DateWentBack {
-            previous,
-            now: epoch,
-        })
-    }
-
-    /// Signs, makes the plan, executes it and deletes what is not needed any more.
-    fn finish(
-        mut self,
-        repository: Repository,
-        signers: &[&dyn Signer],
-        new_pool_files: Vec<plan::NewPoolFile>,
-    ) -> Result<(Generation, usize), PublishError> {
-        let date = repository.fields.date;
-        let signed = repository.sign(signers, date)?;
-        let plan = plan::plan(self.records.next_id(), &signed, new_pool_files);
-        execute(&self.target.root, &plan.steps)?;
-
-        let expired = self.records.split_expired(
-            self.target.keep_generations,
-            self.target.grace_seconds,
-            date,
-        );
-        self.records.published.push(plan.generation.clone());
-        let steps = collect::removals(&self.target.root, &expired, &self.records.published)?;
-        execute(&self.target.root, &steps)?;
-        fs::remove_file(&self.marker).map_err(io_error("delete", &self.marker))?;
-        Ok((plan.generation, steps.len()))
-    }
 }
 
 /// Compresses and hashes the indexes, those that the current generation has already excepted.
@@ -353,8 +320,10 @@ fn signed_by(signers: &[&dyn Signer], also: &[String]) -> Vec<String> {
 
 fn check_keys(
     signers: &[&dyn Signer],
-    valid_until: u64,
+    date: u64,
+    valid_for_seconds: u64,
 ) -> Result<Vec<PublishWarning>, PublishError> {
+    let valid_until = date.saturating_add(valid_for_seconds);
     let mut warnings = Vec::new();
     for signer in signers {
         let Some(expires) = signer.expires() else {

@@ -52,7 +52,10 @@ pub(super) fn sweep(root: &Path, journal: &Journal) -> Result<(), PublishError> 
             steps.extend(generation.own_files().map(|path| Step::Remove { path }));
         }
     }
-    let created = journal.created.iter().filter(|path| !needed.contains(*path));
+    let created = journal
+        .created
+        .iter()
+        .filter(|path| !needed.contains(*path));
     steps.extend(created.map(|path| Step::Remove { path: path.clone() }));
     for directory in journal.directories() {
         let path = root.join(&directory);

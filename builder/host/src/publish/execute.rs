@@ -113,19 +113,24 @@ fn make_directories(root: &Path, batch: &[Step]) -> Result<BTreeSet<PathBuf>, Pu
 /// Makes a directory and its missing parents; all users may read what this program makes of a repository, whatever its
 /// umask.
 pub(super) fn make_directory(path: &Path) -> Result<(), PublishError> {
-    fn make(path: &Path) -> io::Result<()> {
+    fn one(path: &Path) -> io::Result<()> {
         match fs::create_dir(path) {
             Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o755)),
             Err(_) if path.is_dir() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+    fn make(path: &Path) -> io::Result<()> {
+        match one(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parent = atomic::parent_of(path);
-                if parent == path || parent.is_dir() {
+                if parent == path {
                     return Err(error);
                 }
                 make(parent)?;
-                make(path)
+                one(path)
             }
-            Err(error) => Err(error),
+            done => done,
         }
     }
     make(path).map_err(io_error("make the directory", path))

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use rolesmith_formats::apt::{DebDescription, PackageEntry, Sha256};
+use rolesmith_formats::ar;
 use rolesmith_formats::compress::Compression;
 
 use super::cache::{FileKey, IndexCache};
 use super::execute::{digest, io_error};
 use super::plan::{NewPoolFile, PoolSource};
 use super::state::{Generation, Records};
-use super::{Component, OtherBytes, PoolFile, PublishError};
+use super::{Component, OtherBytes, PoolFile, PublishError, PublishWarning};
 
 /// All packages, looked at.
 pub(super) struct Gathered {
@@ -28,12 +29,18 @@ pub(super) struct GatheredComponent {
     /// No two with one file name.
     pub(super) entries: Vec<PackageEntry>,
     /// Where each entry's bytes are, in the same order.
-    sources: Vec<PoolSource>,
+    sources: Vec<Source>,
+}
+
+struct Source {
+    bytes: PoolSource,
+    /// Whether another program built it, see [`PoolFile::Adopted`].
+    adopted: bool,
 }
 
 struct Looked {
     entry: PackageEntry,
-    source: PoolSource,
+    source: Source,
     key: Option<FileKey>,
     deb: Arc<DebDescription>,
 }
@@ -102,7 +109,7 @@ pub(super) fn gather(
 
 fn look(known: &IndexCache, component: &str, file: &PoolFile) -> Result<Looked, PublishError> {
     let (name, source, key, deb) = match file {
-        PoolFile::Deb(deb) => {
+        PoolFile::Deb(deb) | PoolFile::Adopted(deb) => {
             let description = Arc::new(DebDescription::from(deb.as_ref()));
             (
                 deb.file_name().to_owned(),
@@ -123,21 +130,10 @@ fn look(known: &IndexCache, component: &str, file: &PoolFile) -> Result<Looked, 
                     &fs::read(path).map_err(io_error("read", path))?,
                 )?),
             };
-            (
-                name,
-                PoolSource::File {
-                    path: path.clone(),
-                    immutable: false,
-                },
-                key,
-                deb,
-            )
+            (name, PoolSource::File(path.clone()), key, deb)
         }
         PoolFile::Described { path, deb } => {
-            let source = PoolSource::File {
-                path: path.clone(),
-                immutable: true,
-            };
+            let source = PoolSource::File(path.clone());
             (path.display().to_string(), source, None, Arc::clone(deb))
         }
     };
@@ -145,9 +141,13 @@ fn look(known: &IndexCache, component: &str, file: &PoolFile) -> Result<Looked, 
         package: name,
         source,
     })?;
+    let adopted = matches!(file, PoolFile::Adopted(_));
     Ok(Looked {
         entry,
-        source,
+        source: Source {
+            bytes: source,
+            adopted,
+        },
         key,
         deb,
     })
@@ -166,8 +166,23 @@ pub(super) fn published_packages(
     generation: Option<&Generation>,
 ) -> Result<BTreeMap<String, Sha256>, PublishError> {
     let mut packages = BTreeMap::new();
-    for path in generation.into_iter().flat_map(Generation::packages_files) {
-        let path = root.join(path);
+    if let Some(generation) = generation {
+        for (_, text) in published_texts(root, generation)? {
+            packages_in(&text, &mut packages);
+        }
+    }
+    Ok(packages)
+}
+
+/// The `Packages` files of `generation`, each with the path below the root where it stands packed. Missing ones are left
+/// out.
+pub(super) fn published_texts(
+    root: &Path,
+    generation: &Generation,
+) -> Result<Vec<(String, String)>, PublishError> {
+    let mut texts = Vec::new();
+    for name in generation.packages_files() {
+        let path = root.join(&name);
         let packed = match fs::read(&path) {
             Ok(packed) => packed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -176,10 +191,11 @@ pub(super) fn published_packages(
         let text = Compression::Gzip
             .decompress(&packed)
             .map_err(io_error("unpack", &path))?;
-        let text = String::from_utf8_lossy(&text);
-        packages_in(&text, &mut packages);
+        let text = String::from_utf8(text)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        texts.push((name, text));
     }
-    Ok(packages)
+    Ok(texts)
 }
 
 /// Adds the digests by pool path of a `Packages` file that this program wrote; see [`PackageEntry::new`].
@@ -214,7 +230,7 @@ pub(super) fn missing_from_pool(
                 Ok(wanted.then(|| NewPoolFile {
                     path: entry.filename.clone(),
                     sha256: entry.sha256,
-                    source: source.clone(),
+                    source: source.bytes.clone(),
                 }))
             })
             .collect::<Result<_, PublishError>>()?;
@@ -246,16 +262,94 @@ fn is_missing(
     if found == entry.sha256 {
         return Ok(false);
     }
-    // Another generation's, or left by a run that was killed?
-    for generation in &records.published {
-        let digest = published_packages(root, Some(generation))?
-            .get(&entry.filename)
-            .copied();
-        if let Some(digest) = digest.filter(|digest| *digest != entry.sha256) {
-            return Err(other_bytes(entry, digest));
+    // Another generation's, perhaps damaged, or somebody else's: what a killed run left was swept away before.
+    match known_digest(root, &entry.filename, records)? {
+        Some(digest) if digest == entry.sha256 => Ok(true),
+        Some(digest) => Err(other_bytes(entry, digest)),
+        None => Err(PublishError::NotOurFile { path }),
+    }
+}
+
+/// Digest of a pool file as the latest generation knows it that has it.
+fn known_digest(
+    root: &Path,
+    filename: &str,
+    records: &Records,
+) -> Result<Option<Sha256>, PublishError> {
+    for generation in records.published.iter().rev() {
+        let mut packages = published_packages(root, Some(generation))?;
+        if let Some(digest) = packages.remove(filename) {
+            return Ok(Some(digest));
         }
     }
-    Ok(true)
+    Ok(None)
+}
+
+/// Takes what is published already instead of a package that differs from it in its signature alone: a key that gpg holds
+/// signs with the time of day, so the same package made again has other bytes. Of another program's packages the published
+/// one stays in any case: their versions are not the fleet's to raise.
+pub(super) fn take_published(
+    root: &Path,
+    gathered: &mut Gathered,
+    published: &BTreeMap<String, Sha256>,
+    records: &Records,
+) -> Result<Vec<PublishWarning>, PublishError> {
+    let mut warnings = Vec::new();
+    for component in &mut gathered.components {
+        for (entry, source) in component.entries.iter_mut().zip(&mut component.sources) {
+            let path = root.join(&entry.filename);
+            let digest = match published.get(&entry.filename) {
+                Some(digest) => Some(*digest),
+                None if path.exists() => known_digest(root, &entry.filename, records)?,
+                None => None,
+            };
+            let Some(digest) = digest.filter(|digest| *digest != entry.sha256) else {
+                continue;
+            };
+            // A published file that is gone or damaged cannot stand for anything.
+            let Ok(bytes) = fs::read(&path) else { continue };
+            if Sha256::of(&bytes) != digest {
+                continue;
+            }
+            let same = match &source.bytes {
+                PoolSource::Bytes(offered) => same_but_signature(offered, &bytes),
+                PoolSource::File(offered) => {
+                    let offered = fs::read(offered).map_err(io_error("read", offered))?;
+                    same_but_signature(&offered, &bytes)
+                }
+            };
+            if !same && !source.adopted {
+                continue;
+            }
+            if !same {
+                warnings.push(PublishWarning::KeptPublished {
+                    name: entry.name.clone(),
+                    version: entry.version.clone(),
+                });
+            }
+            let deb = inspected(&entry.filename, &bytes)?;
+            *entry =
+                PackageEntry::new(&deb, &component.name).map_err(|source| PublishError::Entry {
+                    package: entry.filename.clone(),
+                    source,
+                })?;
+            source.bytes = PoolSource::File(path);
+        }
+    }
+    Ok(warnings)
+}
+
+/// Whether two packages have the same members, the origin's signature left out.
+fn same_but_signature(one: &[u8], other: &[u8]) -> bool {
+    let members = |bytes| -> Option<Vec<(String, Vec<u8>)>> {
+        let all = ar::read(bytes).ok()?.into_iter();
+        Some(
+            all.filter(|member| member.name != "_gpgorigin")
+                .map(|member| (member.name.to_owned(), member.data.to_vec()))
+                .collect(),
+        )
+    };
+    members(one).is_some_and(|members_of_one| Some(members_of_one) == members(other))
 }
 
 fn digest_of(path: &Path) -> Result<Option<Sha256>, PublishError> {
@@ -266,7 +360,7 @@ fn digest_of(path: &Path) -> Result<Option<Sha256>, PublishError> {
     }
 }
 
-fn other_bytes(entry: &PackageEntry, published: Sha256) -> PublishError {
+pub(super) fn other_bytes(entry: &PackageEntry, published: Sha256) -> PublishError {
     PublishError::SameVersionOtherBytes(Box::new(OtherBytes {
         name: entry.name.clone(),
         version: entry.version.clone(),

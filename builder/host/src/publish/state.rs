@@ -56,7 +56,11 @@ impl Generation {
 
     /// Where the highest versions stand that were published up to this generation, below the repository's root.
     pub(super) fn versions_path(&self) -> String {
-        format!("{}/{:08}.versions", directory(&self.fields.codename), self.id)
+        format!(
+            "{}/{:08}.versions",
+            directory(&self.fields.codename),
+            self.id
+        )
     }
 
     /// The program's own files for this generation, the record last: without it the others are not found again.
@@ -182,7 +186,9 @@ impl Records {
         let mut unreadable = BTreeMap::new();
         for (path, source) in damaged {
             // An earlier generation is only kept for slow readers; without the current one nothing is known.
-            let id = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            let id = path
+                .file_stem()
+                .and_then(|stem| stem.to_str()?.parse().ok());
             match id {
                 Some(id) if seen.is_some() || current.is_none() => unreadable.insert(id, path),
                 _ => return Err(PublishError::Record { path, source }),

@@ -168,6 +168,6 @@ fn a_killed_publisher_leaves_a_whole_suite() {
         .iter()
         .filter(|path| path.starts_with(".rolesmith/generations/fleet/"))
         .count();
-    assert_eq!(records, 2 * kept.len());
+    assert_eq!(records, 3 * kept.len());
     assert_eq!(pool(&target.root), needed_pool(&target.root));
 }

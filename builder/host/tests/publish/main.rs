@@ -2,6 +2,7 @@
 
 mod apt;
 mod corruption;
+mod guards;
 mod interrupted;
 mod publishing;
 mod support;

@@ -232,12 +232,22 @@ fn keys_and_dates_are_looked_at() {
         matches!(soon.warnings[..], [PublishWarning::KeyExpiresSoon { expires, .. }] if expires == end)
     );
     let early = publish(&target, &input(files([]), &signers, end - 90 * 86_400)).unwrap();
+    let (previous, now) = (end - 20 * 86_400, end - 90 * 86_400);
+    // Clients would ignore an earlier date.
+    assert_eq!(early.generation.fields.date, previous);
+    assert_eq!(
+        early.warnings[1..],
+        [PublishWarning::ClockBehind { previous, now }]
+    );
+    let exact = Target {
+        exact_date: true,
+        ..target
+    };
+    let early = publish(&exact, &input(files([]), &signers, now)).unwrap();
+    assert_eq!(early.generation.fields.date, now);
     assert_eq!(
         early.warnings,
-        [PublishWarning::DateWentBack {
-            previous: end - 20 * 86_400,
-            now: end - 90 * 86_400
-        }]
+        [PublishWarning::DateWentBack { previous, now }]
     );
 }
 
@@ -326,8 +336,10 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         let target = target(directory.path());
         let mut epoch = 1_800_000_000;
-        for (versions, pause) in history {
+        for (mut versions, pause) in history {
             epoch += pause;
+            // The highest stays: a lower one alone would be refused.
+            versions.insert(9);
             let packages = files(versions.iter().map(|version| deb("pp", &version.to_string(), "all")));
             publish(&target, &input(packages, &signers, epoch)).unwrap();
             prop_assert_eq!(whole(&target), versions.len());

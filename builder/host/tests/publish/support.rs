@@ -37,6 +37,17 @@ pub(crate) fn deb(name: &str, version: &str, architecture: &str) -> SignedDeb {
 
 /// A package whose file has this content.
 pub(crate) fn deb_with(name: &str, version: &str, architecture: &str, content: &str) -> SignedDeb {
+    deb_signed(name, version, architecture, content, &key(1))
+}
+
+/// A package that this key has signed.
+pub(crate) fn deb_signed(
+    name: &str,
+    version: &str,
+    architecture: &str,
+    content: &str,
+    signer: &dyn Signer,
+) -> SignedDeb {
     let mut control = Paragraph::new();
     for (field, value) in [
         ("Package", name),
@@ -75,7 +86,7 @@ pub(crate) fn deb_with(name: &str, version: &str, architecture: &str, content: &
     };
     Deb::build(&input, Compression::Gzip)
         .unwrap()
-        .sign(&key(1))
+        .sign(signer)
         .unwrap()
 }
 
