@@ -92,7 +92,7 @@ lint:
 
 bench:
 	builder/setup bench
-	cargo bench --locked --package rolesmith-host
+	cargo bench --locked --package rolesmith-host --bench peers
 
 clean:
 	cargo clean

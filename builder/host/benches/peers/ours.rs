@@ -13,6 +13,7 @@ use crate::debs::EPOCH;
 pub(crate) struct Ours<'a> {
     target: Target,
     key: &'a SecretKey,
+    codename: String,
     /// Each publication is a day younger than the one before, so that old generations go, as they do in use.
     epoch: u64,
 }
@@ -22,6 +23,7 @@ impl<'a> Ours<'a> {
         Self {
             target: Target::new(directory.join("repo"), directory.join("index-cache")),
             key,
+            codename: "fleet".to_owned(),
             epoch: EPOCH,
         }
     }
@@ -30,18 +32,10 @@ impl<'a> Ours<'a> {
         &self.target.root
     }
 
-    /// Forgets everything but the pool.
-    pub(crate) fn forget(&self) -> Outcome<()> {
-        for directory in ["dists", ".rolesmith"] {
-            let directory = self.root().join(directory);
-            if directory.exists() {
-                fs::remove_dir_all(directory)?;
-            }
-        }
-        if self.target.index_cache.exists() {
-            fs::remove_file(&self.target.index_cache)?;
-        }
-        Ok(())
+    /// Publishes another suite from here on, without what was known of the packages: only the pool is as it was.
+    pub(crate) fn begin_suite(&mut self, codename: String) -> Outcome<()> {
+        self.codename = codename;
+        Ok(fs::remove_file(&self.target.index_cache)?)
     }
 
     /// Publishes these files; `added` is how many of them the pool must have lacked, so that no run does less than it says.
@@ -49,8 +43,8 @@ impl<'a> Ours<'a> {
         self.epoch += 86_400;
         let signers: [&dyn Signer; 1] = [self.key];
         let input = PublishInput {
-            codename: "fleet".to_owned(),
-            suite: "fleet".to_owned(),
+            codename: self.codename.clone(),
+            suite: self.codename.clone(),
             origin: "acme".to_owned(),
             label: "acme".to_owned(),
             description: "Packages of a benchmark".to_owned(),

@@ -1,5 +1,6 @@
 //! Publishing small packages, and one more.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -101,15 +102,18 @@ impl<'a> Bench<'a> {
         Some(move |round| Aptly::new(self.place(&format!("aptly-{round}")), gpg))
     }
 
-    /// The packages stand in the pool, and nothing else is there: no index, no cache.
+    /// The packages stand in the pool, and nothing is known of them: no cache, no index. For us it is a new suite over
+    /// the pool of another one.
     fn indexing(&self) -> Outcome<()> {
-        let ours = std::cell::RefCell::new(Ours::new(&self.place("indexing"), self.key));
+        let ours = RefCell::new(Ours::new(&self.place("indexing"), self.key));
         let root = ours.borrow().root().to_owned();
-        debs::copy_into_pool(self.cold, &root)?;
+        let files = self.cold.iter().map(|deb| deb.file.clone());
+        ours.borrow_mut()
+            .publish(files.collect(), self.cold.len())?;
         let archive = self.archive("indexing-archive")?;
         let mut contestants = vec![Contestant::new(
             "rolesmith",
-            |_| ours.borrow().forget(),
+            |round| ours.borrow_mut().begin_suite(format!("suite-{round}")),
             |_| {
                 let files = self.cold.iter().map(|deb| root.join(&deb.pooled));
                 ours.borrow_mut().publish(files.collect(), 0)
