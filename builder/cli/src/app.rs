@@ -1,7 +1,7 @@
 //! What every command starts from: the environment, read once.
 
 use std::{
-    io::IsTerminal as _,
+    io::{ErrorKind, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -61,9 +61,28 @@ impl App {
     /// A line about what is being done, for people.
     pub fn say(&self, text: impl std::fmt::Display) {
         if !self.json {
-            anstream::eprintln!("{text}");
+            // Whoever closed standard error does not want to hear of it.
+            let _ = writeln!(anstream::stderr(), "{text}");
         }
     }
+}
+
+/// Writes text to standard output, as it is. A reader that went away ends the command quietly; a full disk is an error.
+pub fn out(text: impl std::fmt::Display) -> Outcome {
+    let mut stdout = std::io::stdout().lock();
+    let written = write!(stdout, "{text}").and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::Unread,
+        _ => Failure::new(
+            format!("standard output: {error}"),
+            "see where it goes to, and whether there is room",
+        ),
+    })
+}
+
+/// Writes a line to standard output; see [`out`].
+pub fn line(text: impl std::fmt::Display) -> Outcome {
+    out(format_args!("{text}\n"))
 }
 
 /// The time of day, whatever SOURCE_DATE_EPOCH says; seconds since 1970.

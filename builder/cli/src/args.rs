@@ -170,6 +170,9 @@ pub struct UserData {
     /// Write a NoCloud data source into a directory, or into an image where the name ends in .iso
     #[arg(long, value_name = "DIR|ISO")]
     pub nocloud: Option<PathBuf>,
+    /// Write the seed into a file that only you can read
+    #[arg(long, short, value_name = "FILE", conflicts_with = "nocloud")]
+    pub output: Option<PathBuf>,
     /// Make a new incarnation: the machine that has this name now is refused once facts are published
     #[arg(long)]
     pub replace: bool,

@@ -3,11 +3,13 @@
 mod app;
 mod args;
 mod commands;
+mod keys;
 mod progress;
 mod project;
 mod report;
+mod upkeep;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use args::{Cli, Command};
 use clap::Parser as _;
@@ -19,10 +21,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Findings) => ExitCode::FAILURE,
         Err(Failure::Status(status)) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Err(Failure::Unread) => ExitCode::SUCCESS,
         Err(Failure::Message { message, help }) => {
-            anstream::eprintln!("error: {message}");
+            let mut stderr = anstream::stderr();
+            // The exit status says it too, where nobody can be told.
+            let _ = writeln!(stderr, "error: {message}");
             if let Some(help) = help {
-                anstream::eprintln!("  help: {help}");
+                let _ = writeln!(stderr, "  help: {help}");
             }
             ExitCode::FAILURE
         }

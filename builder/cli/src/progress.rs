@@ -1,6 +1,6 @@
 //! What is happening, while it happens: bars on a terminal, lines elsewhere.
 
-use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, sync::Mutex, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -34,7 +34,7 @@ impl Steps {
             } else {
                 format!("{name}: ")
             };
-            anstream::eprintln!("{prefix}{text}");
+            let _ = writeln!(anstream::stderr(), "{prefix}{text}");
             return;
         };
         let Ok(mut by_name) = self.by_name.lock() else {

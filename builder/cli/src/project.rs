@@ -1,18 +1,9 @@
-//! A fleet's directory, from its files to its plan and its keys.
+//! A fleet's directory, from its files to its plan.
 
-use std::collections::BTreeMap;
-
-use rolesmith_formats::{
-    facts::NodeCertificate,
-    openpgp::Signer,
-    seed::{NodeSecrets, Seed},
-};
-use rolesmith_host::{archive, gpg::GpgSigner, load, scan::SecretScan, secrets::Secrets};
+use rolesmith_host::{archive, load};
 use rolesmith_model::{
     archive_names::ArchiveNames,
-    facts::Origin,
     finding::{Finding, Findings, Severity},
-    fleet::SigningKey,
     plan::{NodePlan, Plan},
     resolve::resolve,
     role::Roles,
@@ -20,13 +11,11 @@ use rolesmith_model::{
     validate,
 };
 
+pub use crate::keys::{Keys, SECRETS_DIR, kept, keys, seed, seed_of};
 use crate::{
     app::App,
     report::{self, Failure, Outcome},
 };
-
-/// Directory of the operator's secrets, below the fleet's.
-pub const SECRETS_DIR: &str = "secrets";
 
 /// Everything that the fleet's files say, right or wrong.
 pub struct Inspected {
@@ -40,10 +29,23 @@ pub struct Inspected {
 
 /// Reads and checks everything.
 pub fn inspect(app: &App) -> Outcome<Inspected> {
-    let sources = load::fleet(&app.dir).map_err(|e| {
-        let help = e.help();
-        Failure::because(&e, help)
-    })?;
+    let sources = load::fleet(&app.dir).map_err(unreadable)?;
+    Ok(judge(sources))
+}
+
+/// Checks the fleet's files with another text in the place of fleet.toml.
+pub fn inspect_with(app: &App, fleet: &str) -> Outcome<Inspected> {
+    let mut sources = load::fleet(&app.dir).map_err(unreadable)?;
+    sources.fleet = Some(sources.add("fleet.toml", fleet.as_bytes()));
+    Ok(judge(sources))
+}
+
+fn unreadable(error: load::LoadError) -> Failure {
+    Failure::because(&error, error.help())
+}
+
+/// Checks files that were read already.
+fn judge(sources: Sources) -> Inspected {
     let mut findings = Findings::new();
     let roles = Roles::load(&sources, &mut findings);
     let fleet = validate::fleet::load(&sources, &roles, &mut findings);
@@ -51,11 +53,11 @@ pub fn inspect(app: &App) -> Outcome<Inspected> {
         let names = ArchiveNames::parse(archive::names(fleet.suite));
         resolve(&sources, &roles, fleet, &names, &mut findings)
     });
-    Ok(Inspected {
+    Inspected {
         sources,
         findings: findings.into_sorted(),
         plan,
-    })
+    }
 }
 
 /// The plan; errors and warnings are shown, and errors end the command.
@@ -68,107 +70,14 @@ pub fn plan(app: &App) -> Outcome<Plan> {
         .collect();
     match inspected.plan {
         Some(plan) => {
-            report::show(&inspected.sources, &told, false, app.terminal, app.color);
+            report::show(&inspected.sources, &told, false, app.terminal, app.color)?;
             Ok(plan)
         }
         None => {
-            report::show(&inspected.sources, &told, app.json, app.terminal, app.color);
+            report::show(&inspected.sources, &told, app.json, app.terminal, app.color)?;
             Err(Failure::Findings)
         }
     }
-}
-
-/// The operator's secrets, opened for a plan.
-pub struct Keys {
-    /// The directory.
-    pub secrets: Secrets,
-    /// What signs.
-    pub signer: Box<dyn Signer>,
-    /// The CA's certificate (PEM).
-    pub ca_pem: String,
-    /// Each node's certificate.
-    pub certificates: BTreeMap<String, NodeCertificate>,
-    /// Finds secrets in what is about to be shipped.
-    pub scan: SecretScan,
-}
-
-/// Opens the secrets and makes what a new node or role needs: identities, and values that are made at random.
-pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
-    let secrets = Secrets::open(&app.dir.join(SECRETS_DIR)).map_err(|e| {
-        Failure::because(
-            &e,
-            "`rolesmith init` makes secrets/ for a new fleet; for an existing one bring it from where its operator keeps it",
-        )
-    })?;
-    let fleet = &plan.fleet;
-    secrets.check_fleet(&fleet.name)?;
-    let signer: Box<dyn Signer> = match &fleet.repository.key {
-        SigningKey::File => Box::new(secrets.signer()?),
-        SigningKey::Gpg(fingerprint) => Box::new(GpgSigner::new(fingerprint, None)?),
-    };
-    let mut certificates = BTreeMap::new();
-    for node in &plan.nodes {
-        let identity = secrets.ensure_node(
-            &node.name,
-            &format!("{}.{}", node.name, fleet.domain),
-            app.now,
-        )?;
-        certificates.insert(
-            node.name.to_string(),
-            NodeCertificate {
-                incarnation: identity.incarnation(),
-                pem: identity.certificate().pem().to_owned(),
-                fingerprint: identity.certificate().fingerprint().to_owned(),
-            },
-        );
-    }
-    for (name, secret) in plan.secrets() {
-        if secret.generate {
-            secrets.ensure_value(name)?;
-        } else if secrets.value(name)?.is_none() {
-            return Err(Failure::new(
-                format!("the secret {name} has no value ({})", secret.description),
-                format!("write it into {SECRETS_DIR}/fleet/{name} with mode 0600"),
-            ));
-        }
-    }
-    let ca_pem = secrets.ca()?.certificate().pem().to_owned();
-    let scan = SecretScan::new(secrets.all_values()?)?;
-    Ok(Keys {
-        secrets,
-        signer,
-        ca_pem,
-        certificates,
-        scan,
-    })
-}
-
-/// The seed of a node.
-pub fn seed(plan: &Plan, keys: &Keys, node: &NodePlan, origin: Origin) -> Outcome<Seed> {
-    let identity = keys.secrets.node(&node.name)?.ok_or_else(|| {
-        Failure::new(
-            format!("node {} has no identity", node.name),
-            "run `rolesmith build`",
-        )
-    })?;
-    let mut values = BTreeMap::new();
-    for name in &node.secrets {
-        if let Some(value) = keys.secrets.value(name)? {
-            values.insert(name.to_string(), value.expose().to_owned());
-        }
-    }
-    let secrets = NodeSecrets {
-        incarnation: identity.incarnation(),
-        key_pem: identity.key_pem().to_owned(),
-        values,
-    };
-    Ok(Seed::new(
-        plan,
-        node,
-        &keys.signer.public_key_armored()?,
-        &secrets,
-        origin,
-    ))
 }
 
 /// The node of that name.

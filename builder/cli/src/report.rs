@@ -2,7 +2,7 @@
 //!
 //! On a terminal with the text around the place; elsewhere as plain lines that programs and people can search.
 
-use std::{error::Error, fmt::Write as _};
+use std::{error::Error, fmt::Write as _, io::Write as _};
 
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource,
@@ -14,6 +14,8 @@ use rolesmith_model::{
     source::{Sources, line_column},
 };
 use serde_json::json;
+
+use crate::app::line;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub enum Failure {
         /// What to do.
         help: Option<String>,
     },
+    /// Whoever read standard output has gone away: nothing to complain about.
+    Unread,
     /// A program run in a node ended with this status.
     Status(i32),
 }
@@ -82,6 +86,10 @@ fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
             Some("use the version of rolesmith that wrote it, or a later one")
         }
         SecretsError::Empty(_) => Some("write the value into the file, with mode 0600"),
+        SecretsError::Unfit { .. } => {
+            Some("choose another value; `openssl rand -hex 32` makes a good one")
+        }
+        SecretsError::Raced(_) => Some("run the same command again"),
         SecretsError::Malformed { .. } | SecretsError::OpenPgp { .. } | SecretsError::Ca { .. } => {
             Some("bring the file from your copy of the secrets")
         }
@@ -109,18 +117,26 @@ fn chain(error: &dyn Error) -> String {
 pub type Outcome<T = ()> = Result<T, Failure>;
 
 /// Shows findings on standard error, or as JSON on standard output.
-pub fn show(sources: &Sources, findings: &[Finding], json: bool, terminal: bool, color: bool) {
+pub fn show(
+    sources: &Sources,
+    findings: &[Finding],
+    json: bool,
+    terminal: bool,
+    color: bool,
+) -> Outcome {
     if json {
-        anstream::println!("{}", as_json(sources, findings));
-        return;
+        return line(as_json(sources, findings));
     }
+    let mut stderr = anstream::stderr();
     for finding in findings {
-        if terminal {
-            anstream::eprintln!("{}", graphical(sources, finding, color));
+        // Where nobody can be told, the exit status still says it.
+        let _ = if terminal {
+            writeln!(stderr, "{}", graphical(sources, finding, color))
         } else {
-            anstream::eprint!("{}", plain(sources, finding));
-        }
+            write!(stderr, "{}", plain(sources, finding))
+        };
     }
+    Ok(())
 }
 
 fn as_json(sources: &Sources, findings: &[Finding]) -> String {

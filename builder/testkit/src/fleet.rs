@@ -77,7 +77,8 @@ impl TestFleet {
         fleet
     }
 
-    /// Takes over the secrets of another fleet, so that a test with many fleets makes keys once.
+    /// Takes over the secrets of another fleet with what is committed of them, so that a test with many fleets makes keys
+    /// once.
     ///
     /// # Panics
     /// They cannot be copied.
@@ -85,6 +86,10 @@ impl TestFleet {
         copy(&donor.dir.join("secrets"), &self.path("secrets"), |_| false);
         // What is at the top of a copied tree has no entry of its own.
         self.chmod("secrets", 0o700);
+        let lock = donor.path("identities.lock");
+        if lock.exists() {
+            fs::copy(lock, self.path("identities.lock")).expect("a file that can be copied");
+        }
     }
 
     /// The fleet's directory.

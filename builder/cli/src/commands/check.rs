@@ -7,18 +7,24 @@ use crate::{
     args::Check,
     project,
     report::{self, Failure, Outcome},
+    upkeep,
 };
 
 /// Tells everything that is wrong; fails where an error is among it.
 pub fn run(app: &App, args: &Check) -> Outcome {
-    let inspected = project::inspect(app)?;
+    let mut inspected = project::inspect(app)?;
+    if let (Some(plan), Some(fleet)) = (&inspected.plan, inspected.sources.fleet) {
+        inspected
+            .findings
+            .extend(upkeep::findings(app, plan, fleet)?);
+    }
     report::show(
         &inspected.sources,
         &inspected.findings,
         app.json,
         app.terminal,
         app.color,
-    );
+    )?;
     let limit = if args.strict {
         Severity::Warning
     } else {

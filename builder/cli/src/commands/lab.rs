@@ -12,7 +12,7 @@ use rolesmith_model::{facts::Origin, plan::Plan};
 
 use super::{publish, user_data};
 use crate::{
-    app::App,
+    app::{App, line},
     args::{self, LabCommand},
     progress::Steps,
     project,
@@ -57,9 +57,10 @@ fn lab_failure(error: LabError) -> Failure {
     Failure::because(&error, help)
 }
 
-/// Where the lab of a fleet lives.
-fn state_dir(plan_name: &str) -> PathBuf {
-    lab_root().join("labs").join(plan_name)
+/// Where the lab of the fleet in this directory lives: another checkout of the same fleet has a lab of its own.
+fn state_dir(app: &App, name: &str) -> Outcome<PathBuf> {
+    let fleet = app.dir.canonicalize()?;
+    Ok(rolesmith_lab::state_dir(&lab_root(), name, &fleet))
 }
 
 fn lab_root() -> PathBuf {
@@ -90,7 +91,7 @@ fn fleet_name(app: &App) -> Outcome<String> {
 }
 
 fn open(app: &App) -> Outcome<Lab> {
-    Lab::open(&state_dir(&fleet_name(app)?)).map_err(lab_failure)
+    Lab::open(&state_dir(app, &fleet_name(app)?)?).map_err(lab_failure)
 }
 
 fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
@@ -105,7 +106,8 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
     for name in only {
         project::node(&plan, name)?;
     }
-    let keys = project::keys(app, &plan)?;
+    // As root, nothing is made: it would be root's in somebody's secrets/.
+    let keys = project::kept(app, &plan)?;
     let repo = app.dir.join(publish::REPO_DIR);
     if !repo.join("dists").is_dir() {
         return Err(Failure::new(
@@ -114,17 +116,18 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
         ));
     }
     let mut seeds = Vec::new();
-    for node in plan
-        .nodes
-        .iter()
-        .filter(|n| only.is_empty() || only.contains(&n.name.to_string()))
-    {
+    for node in &plan.nodes {
+        let unknown = plan.fleet.nodes[&node.name].address.is_none();
+        if unknown && !only.is_empty() && !only.contains(&node.name.to_string()) {
+            continue;
+        }
         seeds.push(project::seed(&plan, &keys, node, Origin::Seed)?);
     }
     let spec = spec(app, &plan, &seeds)?;
     let options = UpOptions {
         refresh_tree: fresh_tree,
         boot_limit: Duration::from_secs(timeout),
+        only: (!only.is_empty()).then(|| only.to_vec()),
         ..UpOptions::default()
     };
     let steps = Steps::new(app);
@@ -132,9 +135,9 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
     steps.finish();
     let report = report.map_err(lab_failure)?;
     if app.json {
-        anstream::println!("{}", serde_json::to_string_pretty(&report)?);
+        line(format_args!("{}", serde_json::to_string_pretty(&report)?))?;
     } else {
-        tell(&report);
+        tell(&report)?;
     }
     if !report.is_clean() {
         return Err(Failure::new(
@@ -220,13 +223,13 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
             server: [program.into_os_string(), "lab".into(), "__serve".into()].to_vec(),
         }),
         hosts: Vec::new(),
-        state_dir: state_dir(fleet.name.as_str()),
+        state_dir: state_dir(app, fleet.name.as_str())?,
     })
 }
 
-fn tell(report: &LabReport) {
+fn tell(report: &LabReport) -> Outcome {
     for phase in &report.phases {
-        anstream::println!("{:<28} {:>6.1} s", phase.name, phase.seconds);
+        line(format_args!("{:<28} {:>6.1} s", phase.name, phase.seconds))?;
     }
     for node in &report.nodes {
         let state = if node.is_clean() {
@@ -234,11 +237,12 @@ fn tell(report: &LabReport) {
         } else {
             "with complaints"
         };
-        anstream::println!("{:<16} {state}{}", node.name, seconds(node));
+        line(format_args!("{:<16} {state}{}", node.name, seconds(node)))?;
         for complaint in node.complaints() {
-            anstream::println!("    {complaint}");
+            line(format_args!("    {complaint}"))?;
         }
     }
+    Ok(())
 }
 
 fn seconds(node: &NodeReport) -> String {
@@ -260,18 +264,13 @@ fn status(app: &App) -> Outcome {
     let lab = open(app)?;
     let status = lab.status().map_err(lab_failure)?;
     if app.json {
-        anstream::println!("{}", serde_json::to_string_pretty(&status)?);
+        line(format_args!("{}", serde_json::to_string_pretty(&status)?))?;
         return Ok(());
     }
-    anstream::println!(
+    line(format_args!(
         "{:<16} {:<9} {:<15} {:<15} {:>8}  {:<22} ROLES",
-        "NODE",
-        "STATE",
-        "PRIVATE",
-        "PUBLIC",
-        "MEMORY",
-        "AGENT"
-    );
+        "NODE", "STATE", "PRIVATE", "PUBLIC", "MEMORY", "AGENT"
+    ))?;
     for node in &status.nodes {
         let state = match node.state {
             RunState::Starting => "starting",
@@ -286,19 +285,19 @@ fn status(app: &App) -> Outcome {
         } else {
             "-".to_owned()
         };
-        anstream::println!(
+        line(format_args!(
             "{:<16} {state:<9} {:<15} {:<15} {memory:>8}  {agent:<22} {}",
             node.name,
             node.address.to_string(),
             node.public_address.to_string(),
             node.roles.join(", ")
-        );
+        ))?;
     }
     if let Some(repository) = &status.repository {
-        anstream::println!(
+        line(format_args!(
             "repository on {repository}, network namespace {}",
             status.namespace.display()
-        );
+        ))?;
     }
     Ok(())
 }
@@ -340,11 +339,11 @@ fn exec(app: &App, node: &str, command: &[String]) -> Outcome {
 fn logs(app: &App, node: &str) -> Outcome {
     let lab = open(app)?;
     let console = lab.console_log(node).map_err(lab_failure)?;
-    anstream::println!("console ({}):", console.display());
+    line(format_args!("console ({}):", console.display()))?;
     if let Ok(bytes) = std::fs::read(&console) {
-        anstream::println!("{}", String::from_utf8_lossy(&bytes));
+        line(format_args!("{}", String::from_utf8_lossy(&bytes)))?;
     }
-    anstream::println!("journal:");
+    line(format_args!("journal:"))?;
     lab.logs(node, &["--boot".into()]).map_err(lab_failure)?;
     Ok(())
 }
@@ -352,7 +351,7 @@ fn logs(app: &App, node: &str) -> Outcome {
 fn down(app: &App) -> Outcome {
     let name = fleet_name(app)?;
     let steps = Steps::new(app);
-    let was = rolesmith_lab::down(&state_dir(&name), &steps);
+    let was = rolesmith_lab::down(&state_dir(app, &name)?, &steps);
     steps.finish();
     if was.map_err(lab_failure)? {
         app.say(format_args!(

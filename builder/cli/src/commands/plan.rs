@@ -7,7 +7,7 @@ use rolesmith_model::{
 use serde_json::json;
 
 use crate::{
-    app::App,
+    app::{App, line},
     args, project,
     report::{Failure, Outcome},
 };
@@ -16,16 +16,19 @@ use crate::{
 pub fn run(app: &App, args: &args::Plan) -> Outcome {
     let plan = project::plan(app)?;
     if app.json {
-        anstream::println!("{}", serde_json::to_string_pretty(&as_json(&plan))?);
+        line(format_args!(
+            "{}",
+            serde_json::to_string_pretty(&as_json(&plan))?
+        ))?;
         return Ok(());
     }
     match &args.name {
-        None => overview(&plan),
+        None => overview(&plan)?,
         Some(name) => {
             if let Some(node) = plan.node(name) {
-                show_node(node);
+                show_node(node)?;
             } else if let Some(package) = plan.packages.iter().find(|p| p.name.as_str() == name) {
-                show_package(package);
+                show_package(package)?;
             } else {
                 return Err(Failure::new(
                     format!("the plan has no node and no package {name:?}"),
@@ -37,13 +40,16 @@ pub fn run(app: &App, args: &args::Plan) -> Outcome {
     Ok(())
 }
 
-fn overview(plan: &Plan) {
+fn overview(plan: &Plan) -> Outcome {
     let fleet = &plan.fleet;
-    anstream::println!("fleet {} on Debian {}", fleet.name, fleet.suite);
-    anstream::println!("repository {}", fleet.repository.url);
-    anstream::println!("\npackages");
+    line(format_args!(
+        "fleet {} on Debian {}",
+        fleet.name, fleet.suite
+    ))?;
+    line(format_args!("repository {}", fleet.repository.url))?;
+    line(format_args!("\npackages"))?;
     for name in [plan.keyring_package(), plan.facts_package()] {
-        anstream::println!("  {name}");
+        line(format_args!("  {name}"))?;
     }
     for package in &plan.packages {
         let depends = package
@@ -51,24 +57,25 @@ fn overview(plan: &Plan) {
             .get("Depends")
             .map(|d| d.join(", "))
             .unwrap_or_default();
-        anstream::println!(
+        line(format_args!(
             "  {:<32} {:>3} files  needs {depends}",
             package.name.as_str(),
             package.files.len()
-        );
+        ))?;
     }
-    anstream::println!("\nnodes");
+    line(format_args!("\nnodes"))?;
     for node in &plan.nodes {
         let address = fleet.nodes.get(&node.name).and_then(|n| n.address);
         let address = address.map_or_else(|| "unknown".to_owned(), |a| a.to_string());
         let roles: Vec<&str> = node.roles.iter().map(|r| r.as_str()).collect();
-        anstream::println!(
+        line(format_args!(
             "  {:<16} {:<15} {}",
             node.name.as_str(),
             address,
             roles.join(", ")
-        );
+        ))?;
     }
+    Ok(())
 }
 
 fn origin(origin: &Origin) -> String {
@@ -79,10 +86,10 @@ fn origin(origin: &Origin) -> String {
     }
 }
 
-fn show_package(package: &Package) {
-    anstream::println!("{}: {}", package.name, package.summary);
+fn show_package(package: &Package) -> Outcome {
+    line(format_args!("{}: {}", package.name, package.summary))?;
     for (field, values) in &package.relations {
-        anstream::println!("{field}: {}", values.join(", "));
+        line(format_args!("{field}: {}", values.join(", ")))?;
     }
     for file in &package.files {
         let what = match &file.content {
@@ -90,37 +97,38 @@ fn show_package(package: &Package) {
             Content::Symlink(target) => format!("-> {target}"),
         };
         let conffile = if file.conffile { "  conffile" } else { "" };
-        anstream::println!(
+        line(format_args!(
             "  {:04o}  {}  {what}  from {}{conffile}",
             file.mode,
             file.path,
             origin(&file.origin)
-        );
+        ))?;
     }
+    Ok(())
 }
 
-fn show_node(node: &NodePlan) {
+fn show_node(node: &NodePlan) -> Outcome {
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
-    anstream::println!("node {}", node.name);
-    anstream::println!(
+    line(format_args!("node {}", node.name))?;
+    line(format_args!(
         "roles: {}",
         list(&mut node.roles.iter().map(ToString::to_string))
-    );
-    anstream::println!(
+    ))?;
+    line(format_args!(
         "packages: {}",
         list(&mut node.packages.iter().map(ToString::to_string))
-    );
-    anstream::println!(
+    ))?;
+    line(format_args!(
         "secrets: {}",
         list(&mut node.secrets.iter().map(ToString::to_string))
-    );
-    anstream::println!(
+    ))?;
+    line(format_args!(
         "masked on a fresh machine: {}",
         node.masked_units.join(", ")
-    );
-    anstream::println!("files below /var/lib/rolesmith/conf:");
+    ))?;
+    line(format_args!("files below /var/lib/rolesmith/conf:"))?;
     for file in &node.files {
-        anstream::println!(
+        line(format_args!(
             "  {:04o} {}:{}  {}/{}  from {}",
             file.file.mode,
             file.file.user,
@@ -128,9 +136,9 @@ fn show_node(node: &NodePlan) {
             file.file.role,
             file.file.path,
             origin(&file.origin)
-        );
+        ))?;
     }
-    anstream::println!("open ports:");
+    line(format_args!("open ports:"))?;
     for opening in &node.openings {
         let protocol = match opening.protocol {
             Protocol::Tcp => "tcp",
@@ -141,13 +149,12 @@ fn show_node(node: &NodePlan) {
             OpenTo::LoadBalancer => "the load balancer",
             OpenTo::Fleet => "members",
         };
-        anstream::println!(
+        line(format_args!(
             "  {:>5}/{protocol}  {:<24} from {from}",
-            opening.port,
-            opening.name
-        );
+            opening.port, opening.name
+        ))?;
     }
-    anstream::println!("health checks:");
+    line(format_args!("health checks:"))?;
     for (role, checks) in &node.health {
         for check in checks {
             let probe = match &check.probe {
@@ -156,9 +163,10 @@ fn show_node(node: &NodePlan) {
                 Probe::Http(url) => format!("{url} answers"),
                 Probe::Command(words) => format!("`{}` succeeds", words.join(" ")),
             };
-            anstream::println!("  {role}: {:<20} {probe}", check.name);
+            line(format_args!("  {role}: {:<20} {probe}", check.name))?;
         }
     }
+    Ok(())
 }
 
 fn as_json(plan: &Plan) -> serde_json::Value {

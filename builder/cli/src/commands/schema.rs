@@ -3,6 +3,7 @@
 use rolesmith_model::schema;
 
 use crate::{
+    app::out,
     args::{Schema, SchemaOf},
     report::Outcome,
 };
@@ -13,6 +14,5 @@ pub fn run(args: &Schema) -> Outcome {
         SchemaOf::Fleet => schema::fleet(),
         SchemaOf::Role => schema::role(),
     };
-    anstream::print!("{text}");
-    Ok(())
+    out(text)
 }

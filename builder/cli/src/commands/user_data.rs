@@ -7,50 +7,85 @@ use rolesmith_host::atomic;
 use rolesmith_model::facts::Origin;
 
 use crate::{
-    app::App,
+    app::{App, out},
     args::UserData,
-    project,
+    keys, project,
     report::{Failure, Outcome},
+    upkeep,
 };
 
-/// Prints the seed, or writes it as a NoCloud data source.
+/// Prints the seed, or writes it into a file or as a NoCloud data source.
 pub fn run(app: &App, args: &UserData) -> Outcome {
     let plan = project::plan(app)?;
     let node = project::node(&plan, &args.node)?;
     let keys = project::keys(app, &plan)?;
-    if args.replace {
-        let fqdn = format!("{}.{}", node.name, plan.fleet.domain);
-        let identity = keys.secrets.replace_node(&node.name, &fqdn, app.now)?;
-        app.say(format_args!(
-            "{} is incarnation {} from now on. Publish before the new machine boots: `rolesmith publish`.",
-            node.name,
-            identity.incarnation()
-        ));
+    if !args.replace {
+        let seed = project::seed(&plan, &keys, node, Origin::Seed)?;
+        return deliver(app, args, &seed, &render(&seed)?);
     }
-    let seed = project::seed(&plan, &keys, node, Origin::Seed)?;
+    // A new incarnation counts from the moment in which its seed is where it was wanted: whatever fails before leaves
+    // the machine that there is a member.
+    let fqdn = format!("{}.{}", node.name, plan.fleet.domain);
+    let next = keys.secrets.next_node(&node.name, &fqdn, app.now)?;
+    let seed = project::seed_of(&plan, &keys, node, &next, Origin::Seed)?;
     let text = render(&seed)?;
-    match &args.nocloud {
-        None => anstream::print!("{text}"),
-        Some(target) => {
-            write(target, &seed, &text)?;
-            app.say(format_args!(
-                "The seed of {} is in {}; it holds secrets.",
+    deliver(app, args, &seed, &text).map_err(|failure| match failure {
+        Failure::Unread => Failure::new(
+            format!(
+                "nobody read the new seed to its end; {} is still incarnation {}",
                 node.name,
-                target.display()
-            ));
-        }
-    }
+                next.incarnation() - 1
+            ),
+            "write it into a file with --output FILE",
+        ),
+        failure => failure,
+    })?;
+    keys.secrets.install_node(&next).map_err(|e| {
+        Failure::because(
+            &e,
+            "the seed that was written is void; run the command again",
+        )
+    })?;
+    keys::record(app, &plan, &keys.secrets)?;
+    app.say(format_args!(
+        "{} is incarnation {} from now on. Publish before the new machine boots: `rolesmith publish`.",
+        node.name,
+        next.incarnation()
+    ));
     Ok(())
+}
+
+fn deliver(app: &App, args: &UserData, seed: &Seed, text: &str) -> Outcome {
+    let target = match (&args.nocloud, &args.output) {
+        (Some(target), _) => {
+            write(target, seed, text)?;
+            target
+        }
+        (None, Some(target)) => {
+            atomic::write_with_mode(target, text.as_bytes(), 0o600)
+                .map_err(|e| unwritable(target, &e))?;
+            target
+        }
+        (None, None) => return out(text),
+    };
+    app.say(format_args!(
+        "The seed of {} is in {}; it holds secrets.",
+        seed.node,
+        target.display()
+    ));
+    Ok(())
+}
+
+fn unwritable(target: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        format!("{}: {error}", target.display()),
+        "name a place that can be written",
+    )
 }
 
 /// The seed as cloud-config, with a way out where it is too long.
 pub fn render(seed: &Seed) -> Outcome<String> {
-    cloud_config::user_data(seed).map_err(|e| {
-        Failure::because(
-            &e,
-            "shorten what grows it: [network] admin_ssh_keys and the values of secrets; large files belong into a role's package",
-        )
-    })
+    cloud_config::user_data(seed).map_err(|e| Failure::because(&e, upkeep::TOO_LONG))
 }
 
 fn write(target: &Path, seed: &Seed, user_data: &str) -> Outcome {

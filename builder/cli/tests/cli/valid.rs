@@ -123,7 +123,7 @@ fn plans_and_seeds_are_the_reviewed_ones() {
         if fleet.read("fleet.toml").contains("\"worker\"") {
             fleet.write(
                 "secrets/fleet/payment-token",
-                "a token that the provider gave",
+                "a-token-that-the-provider-gave",
             );
             fleet.chmod("secrets/fleet/payment-token", 0o600);
         }
@@ -142,7 +142,7 @@ fn a_role_of_the_fleets_own_becomes_what_it_says() {
     let fleet = fleet(&fleets("valid").join("worker"));
     fleet.write(
         "secrets/fleet/payment-token",
-        "a token that the provider gave",
+        "a-token-that-the-provider-gave",
     );
     fleet.chmod("secrets/fleet/payment-token", 0o600);
     fleet.run(&["build", "--without-agent"]).succeeded();
