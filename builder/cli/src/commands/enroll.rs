@@ -3,12 +3,12 @@
 use rolesmith_formats::seed::Seed;
 use rolesmith_host::enroll::{
     self, Change, Confirmation, Conflict, EnrollError, Expectations, Probe, Progress, Ssh, Target,
-    Weight,
+    Weight, probe::Enrolled,
 };
 use rolesmith_model::facts::Origin;
 
 use crate::{
-    app::{App, clock},
+    app::{App, clock, line},
     args::Enroll,
     project,
     report::{Failure, Outcome},
@@ -35,7 +35,7 @@ pub fn run(app: &App, args: &Enroll) -> Outcome {
     })?;
     let probe = enroll::look(&machine).map_err(failure)?;
     if args.secrets {
-        return apply(app, &machine, &enroll::secret_changes(&seed));
+        return secrets(app, args, &machine, &seed, &probe);
     }
     let wanted = Expectations::new(&plan, node, &seed, clock()?);
     let conflicts = enroll::conflicts(&probe, &wanted);
@@ -83,6 +83,51 @@ pub fn run(app: &App, args: &Enroll) -> Outcome {
     Ok(())
 }
 
+/// Brings secrets to the machine that is this node, and to no other: they would be anybody's there.
+fn secrets(app: &App, args: &Enroll, machine: &Ssh, seed: &Seed, probe: &Probe) -> Outcome {
+    if let Err(found) = is_node(&probe.enrolled, seed) {
+        return Err(Failure::new(
+            format!(
+                "{} is not {} of the fleet {} (incarnation {}): {found}; it gets no secrets",
+                args.ssh, seed.node, seed.fleet, seed.incarnation
+            ),
+            format!(
+                "see whether --ssh names the right machine; one that is not enrolled yet: rolesmith enroll {} --ssh {}",
+                seed.node, args.ssh
+            ),
+        ));
+    }
+    let changes = enroll::secret_changes(seed);
+    if args.dry_run {
+        app.say("Nothing was changed. Without --dry-run these would be done, where they are not so already:");
+        for change in &changes {
+            app.say(format_args!("  {}", change.sentence()));
+        }
+        return Ok(());
+    }
+    apply(app, machine, &changes)
+}
+
+/// Whether a machine's identity is that of the seed; otherwise what it is instead.
+fn is_node(enrolled: &Enrolled, seed: &Seed) -> Result<(), String> {
+    match enrolled {
+        Enrolled::No => Err("it belongs to no fleet".into()),
+        Enrolled::Unreadable => Err("its identity file cannot be read".into()),
+        Enrolled::As(identity) => {
+            let found = (identity.fleet.as_str(), identity.node.as_str());
+            if found == (seed.fleet.as_str(), seed.node.as_str())
+                && identity.incarnation == seed.incarnation
+            {
+                return Ok(());
+            }
+            Err(format!(
+                "it is {} of the fleet {} (incarnation {})",
+                identity.node, identity.fleet, identity.incarnation
+            ))
+        }
+    }
+}
+
 fn failure(error: EnrollError) -> Failure {
     let help = match &error {
         EnrollError::LockedOut(_) | EnrollError::TakenBack => {
@@ -115,10 +160,10 @@ fn show(app: &App, conflicts: &[Conflict]) -> Outcome {
                 })
             })
             .collect();
-        anstream::println!(
+        line(format_args!(
             "{}",
             serde_json::to_string_pretty(&serde_json::json!({ "conflicts": list }))?
-        );
+        ))?;
         return Ok(());
     }
     if conflicts.is_empty() {
