@@ -1,5 +1,7 @@
 //! rolesmith record
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use rolesmith_host::atomic;
 use toml_edit::DocumentMut;
 
@@ -7,18 +9,25 @@ use crate::{
     app::App,
     args::Record,
     project,
-    report::{Failure, Outcome},
+    report::{self, Failure, Outcome},
 };
 
 /// Writes an address into fleet.toml, leaving everything else in it as it stands.
 pub fn run(app: &App, args: &Record) -> Outcome {
     let path = app.dir.join("fleet.toml");
-    let old = std::fs::read_to_string(&path).map_err(|e| {
+    let unreadable = |e: std::io::Error| {
         Failure::new(
             format!("{}: {e}", path.display()),
             "name the fleet's directory with -C DIR",
         )
-    })?;
+    };
+    // A symbolic link stays one: what it leads to is written.
+    let target = path.canonicalize().map_err(unreadable)?;
+    let old = std::fs::read_to_string(&target).map_err(unreadable)?;
+    let mode = std::fs::metadata(&target)
+        .map_err(unreadable)?
+        .permissions()
+        .mode();
     let mut document: DocumentMut = old.parse().map_err(|e: toml_edit::TomlError| {
         Failure::new(e.message(), "`rolesmith check` says where")
     })?;
@@ -41,26 +50,22 @@ pub fn run(app: &App, args: &Record) -> Outcome {
         ));
         return Ok(());
     }
-    atomic::write(&path, new.as_bytes())?;
-    // The new file is checked as a whole; one that is wrong is not left behind.
-    let inspected = project::inspect(app);
-    let sound = matches!(&inspected, Ok(i) if i.plan.is_some());
-    if !sound {
-        if let Ok(inspected) = inspected {
-            crate::report::show(
-                &inspected.sources,
-                &inspected.findings,
-                app.json,
-                app.terminal,
-                app.color,
-            );
-        }
-        atomic::write(&path, old.as_bytes())?;
+    // The new file is checked as a whole before it is one.
+    let inspected = project::inspect_with(app, &new)?;
+    if inspected.plan.is_none() {
+        report::show(
+            &inspected.sources,
+            &inspected.findings,
+            app.json,
+            app.terminal,
+            app.color,
+        )?;
         return Err(Failure::new(
             "fleet.toml is as it was",
             "give the node's address in the private network",
         ));
     }
+    atomic::write_with_mode(&target, new.as_bytes(), mode & 0o777)?;
     app.say(format_args!(
         "{} has the address {}. `rolesmith publish` tells the fleet.",
         args.node, args.address
