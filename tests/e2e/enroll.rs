@@ -4,11 +4,17 @@
 //! 8080, sshd on port 2222 and an administrator who logs in by password. One is enrolled and then installs its roles; the
 //! other has the packages before it belongs to anybody, and sshd moves to another port.
 
+#[path = "../support/enrolled.rs"]
+mod enrolled;
 #[path = "../support/existing.rs"]
 mod existing;
+#[path = "../support/existing_lab.rs"]
+mod existing_lab;
 
-use existing::{Login, Machine, Operator, SSH_PORT, WIKI_PORT, machines, tell, up};
-use rolesmith_tests::{Fleet, LabGuard, need_root};
+use enrolled::{assert_password_is_refused, brings_a_changed_secret, is_a_node, leaves};
+use existing::{Login, Machine, Operator, SSH_PORT, WIKI_PORT, tell};
+use existing_lab::{LabGuard, fleet_toml, machines, up};
+use rolesmith_tests::{Fleet, need_root};
 
 /// What apt is told where nobody watches.
 const INSTALL: &str = "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
@@ -35,7 +41,7 @@ fn an_existing_machine_becomes_a_node_and_keeps_what_it_has() {
     let fleet = Fleet::create("old", &fleet_toml(&operator, 22, 5432));
     fleet.run(&["mirror"]);
     fleet.run(&["publish"]);
-    let _guard = LabGuard(&fleet);
+    let _guard = LabGuard::new(&fleet);
     let spec = machines(
         &fleet,
         &operator,
@@ -112,43 +118,11 @@ fn an_existing_machine_becomes_a_node_and_keeps_what_it_has() {
     assert_password_is_refused(&first);
     is_a_node(&first);
     assert_eq!(first.foreign(), foreign[0]);
+
+    tell("it leaves the fleet");
+    leaves(&first, &spec);
+    assert_eq!(first.foreign(), foreign[0]);
     tell("done");
-}
-
-fn fleet_toml(operator: &Operator, ssh_port: u16, database_port: u16) -> String {
-    let key = operator.public_key("fleet");
-    let mut text = format!(
-        r#"[fleet]
-name = "old"
-suite = "trixie"
-maintainer = "Operations <ops@old.example>"
-domain = "old.example"
-
-[repository]
-url = "http://apt.old.example"
-upstream = "mirror"
-
-[network]
-private = "10.77.0.0/24"
-private_interface = "eth1"
-public_interface = "eth0"
-admin_ssh_keys = ["{key}"]
-
-[database]
-port = {database_port}
-"#
-    );
-    for (node, host, ssh_port) in [("shop-1", 11, ssh_port), ("shop-2", 12, 22)] {
-        text.push_str(&format!(
-            r#"
-[nodes.{node}]
-roles = ["db-primary-capable", "redis", "edge"]
-address = "10.77.0.{host}"
-ssh_port = {ssh_port}
-"#
-        ));
-    }
-    text
 }
 
 /// (1) The first run: every conflict, and not one byte changed.
@@ -301,49 +275,6 @@ fn is_confirmed(machine: &Machine<'_>, tried: &str) {
     machine.must("! systemctl is-active --quiet rolesmith-firewall-rollback.timer");
 }
 
-fn assert_password_is_refused(machine: &Machine<'_>) {
-    let (code, said) = machine.ssh(Login::Password, "true");
-    assert_eq!(code, 255, "{said}");
-    assert!(said.contains("Permission denied"), "{said}");
-}
-
-/// (5) The fleet's instances run beside the machine's own, each on its port.
-fn is_a_node(machine: &Machine<'_>) {
-    let status = machine.must("rolesmith-agent status");
-    for part in ["converged", "firewall   active", "healthy, "] {
-        assert!(status.contains(part), "{part}: {status}");
-    }
-    assert!(!status.contains("NOT healthy"), "{status}");
-    assert!(!status.contains("alarm"), "{status}");
-    let clusters = machine.must("pg_lsclusters --no-header | awk '{ print $1, $2, $3, $4 }'");
-    assert_eq!(clusters, "17 main 5432 online\n17 old 5433 online\n");
-    machine.must(
-        "runuser -u postgres -- psql -qAt -p 5433 -c 'SELECT 1' | grep -qx 1
-        ! runuser -u postgres -- psql -qAt -p 5433 -l | grep -q ^shop
-        for unit in redis rolesmith-redis rolesmith-sentinel rolesmith-pgbouncer; do systemctl is-active --quiet $unit; done
-        systemctl list-units --failed --no-legend | { ! grep . ; }",
-    );
-    assert_eq!(redis(machine, "PING"), "PONG\n");
-    let health = machine.must(
-        "address=$(ip -4 -o addr show eth1 | awk '{ sub(\"/.*\", \"\", $4); print $4 }')
-        python3 -c 'import sys, urllib.request as u; print(u.urlopen(\"http://\" + sys.argv[1] + \"/health\").read().decode())' $address",
-    );
-    assert_eq!(health.trim(), "ok");
-}
-
-/// What the fleet's Redis answers to whoever knows the password that stands in the secrets directory.
-fn redis(machine: &Machine<'_>, command: &str) -> String {
-    let file = machine.fleet.dir.join("secrets/fleet/redis-password");
-    let password = std::fs::read_to_string(file).expect("the secret is there");
-    machine.must(&format!(
-        "export REDISCLI_AUTH='{}'
-        exec redis-cli --no-auth-warning --tls --cacert /usr/lib/rolesmith/facts/ca.pem --cert /usr/lib/rolesmith/facts/nodes/{}/cert.pem \
-            --key /etc/rolesmith/node.key -p 6380 --user app {command}",
-        password.trim(),
-        machine.name
-    ))
-}
-
 /// (6) `apt install` before the machine belongs to anybody: packages are configured and wait.
 fn installed_before_enrolled(machine: &Machine<'_>) {
     let sources = "Types: deb\nURIs: http://apt.old.example\nSuites: trixie\nComponents: main\nTrusted: yes\n";
@@ -439,37 +370,6 @@ fn enrolls_in_one_go(machine: &mut Machine<'_>) {
     machine.must_ssh(Login::OldRoot, "true");
     machine.must("rolesmith-agent wait --timeout 180");
     assert_password_is_refused(machine);
-}
-
-/// (7) A secret of a running node changes by `enroll --secrets`, and by that alone.
-fn brings_a_changed_secret(machine: &Machine<'_>) {
-    assert_eq!(redis(machine, "SET kept yes"), "OK\n");
-    let before = machine.must("cat /etc/rolesmith/secrets/database-pooler-password");
-    let file = machine.fleet.dir.join("secrets/fleet/redis-password");
-    let secret = "a-new-password-of-the-fleets-redis";
-    std::fs::write(file, format!("{secret}\n")).expect("written");
-    let (code, said) = machine.enroll(&["--secrets"]);
-    tell(&said);
-    assert_eq!(code, 0, "{said}");
-    assert!(!said.contains(secret), "{said}");
-    let changed: Vec<&str> = said
-        .lines()
-        .filter(|line| line.starts_with("changed: writes"))
-        .collect();
-    assert_eq!(
-        changed,
-        ["changed: writes /etc/rolesmith/secrets/redis-password, which is secret"]
-    );
-    machine.wait_until(
-        "the new secret is in force",
-        60,
-        &format!("grep -q {secret} /var/lib/rolesmith/conf/redis/users.acl && rolesmith-agent wait --timeout 30"),
-    );
-    assert_eq!(redis(machine, "GET kept"), "yes\n");
-    assert_eq!(
-        before,
-        machine.must("cat /etc/rolesmith/secrets/database-pooler-password")
-    );
 }
 
 /// Equal texts, or a failure that shows the lines that differ.

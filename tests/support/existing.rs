@@ -1,4 +1,4 @@
-//! Machines that were there before the fleet: an ordinary administrator's Debian, with services and data of its own.
+//! A machine that was there before the fleet, as its administrator and the operator of the fleet meet it.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rolesmith_lab::{
-    Host, Lab, LabSpec, Network, NodeSpec, Progress, Repository, TreeSpec, UpOptions,
-};
-use rolesmith_tests::{Fleet, work_dir};
+use rolesmith_lab::LabSpec;
+use rolesmith_tests::Fleet;
 use tempfile::TempDir;
+
+use crate::existing_lab::{lab, up};
 
 /// Where the machines' administrator put sshd.
 pub const SSH_PORT: u16 = 2222;
@@ -18,20 +18,6 @@ pub const SSH_PORT: u16 = 2222;
 pub const WIKI_PORT: u16 = 8080;
 /// The administrator's password.
 const PASSWORD: &str = "an old password";
-/// Its hash, as `openssl passwd -6` makes it.
-const PASSWORD_HASH: &str = "$6$rolesmithtest$qNNztunLBam2huYYGgM22vzTa4ETMtRT.zoxOyCxXCu7n4b/AyiFDQ0ScZ3LVzaevoU82wRgkyjLEo6kTen7T.";
-/// The lab's address in the public network, from which the operator comes.
-const OPERATOR: &str = "203.0.113.1";
-
-/// Says what the lab does on the test's standard error.
-struct Words;
-
-impl Progress for Words {
-    fn step(&self, node: Option<&str>, text: &str) {
-        tell(&format!("{}: {text}", node.unwrap_or("lab")));
-    }
-}
-
 /// A line of the test's own account, with the time of day in seconds since its start.
 pub fn tell(text: &str) {
     use std::{io::Write as _, sync::OnceLock};
@@ -129,12 +115,17 @@ pub struct Machine<'a> {
 impl Machine<'_> {
     /// Runs a script in it as root, past ssh and firewall; it has to succeed.
     pub fn must(&self, script: &str) -> String {
-        self.fleet.must(self.name, script)
+        let (code, text) = self.shell(script);
+        assert_eq!(code, 0, "on {}: {script}\n{text}", self.name);
+        text
     }
 
-    /// Runs a script in it as root, past ssh and firewall.
+    /// Runs a script in it as root, past ssh and firewall; gives exit code and what it printed, both streams together.
     pub fn shell(&self, script: &str) -> (i32, String) {
-        self.fleet.shell(self.name, script)
+        let script = format!("exec 2>&1\n{script}");
+        let output = lab(self.fleet).output(self.name, &["sh", "-c", &script]);
+        let output = output.expect("the machine runs");
+        (output.code, output.stdout + &output.stderr)
     }
 
     /// Runs a script over a new ssh connection to the machine's public address.
@@ -291,128 +282,6 @@ impl Machine<'_> {
         }
         up(machines);
     }
-}
-
-/// The lab of a fleet.
-pub fn lab(fleet: &Fleet) -> Lab {
-    let name = fleet.dir.file_name().expect("a fleet's directory");
-    Lab::open(&work_dir().join("lab/labs").join(name)).expect("the lab is up")
-}
-
-/// Brings the machines up. They may complain of nothing but what a stock Debian does.
-pub fn up(spec: &LabSpec) {
-    let options = UpOptions::default();
-    let report = rolesmith_lab::up(spec, &options, &Words).expect("the machines boot");
-    for node in &report.nodes {
-        assert!(node.is_clean(), "{}: {:?}", node.name, node.complaints());
-    }
-}
-
-/// A lab of existing machines, in the place where `rolesmith lab` looks for this fleet's. Debian comes from the fleet's
-/// mirrored component under another name, so that the machines know nothing of the fleet.
-pub fn machines(fleet: &Fleet, operator: &Operator, names: &[(&str, &str, u8)]) -> LabSpec {
-    let name = fleet.dir.file_name().expect("a fleet's directory");
-    let rolesmith = fleet.command(&[]).get_program().to_owned();
-    LabSpec {
-        name: name.to_string_lossy().into_owned(),
-        tree: TreeSpec {
-            suite: "trixie".to_owned(),
-            cache_dir: work_dir().join("lab/trees"),
-            key_extra: None,
-            sources: None,
-        },
-        network: Network {
-            private_prefix: "10.77.0.0/24".parse().expect("a prefix"),
-            public_prefix: "203.0.113.0/24".parse().expect("a prefix"),
-            private_interface: "eth1".to_owned(),
-            public_interface: "eth0".to_owned(),
-        },
-        nodes: names
-            .iter()
-            .map(|(name, called, host)| NodeSpec {
-                name: (*name).to_owned(),
-                address: [10, 77, 0, *host].into(),
-                roles: Vec::new(),
-                user_data: user_data(operator),
-                meta_data: format!("instance-id: {called}-before\nlocal-hostname: {called}\n"),
-                memory_limit: None,
-            })
-            .collect(),
-        repository: Some(Repository {
-            dir: fleet.dir.join("dist/repo"),
-            host: "apt.old.example".to_owned(),
-            port: 80,
-            server: vec![rolesmith, "lab".into(), "__serve".into()],
-        }),
-        hosts: vec![Host {
-            address: OPERATOR.parse().expect("an address"),
-            name: "debian.example".to_owned(),
-        }],
-        state_dir: work_dir().join("lab/labs").join(name),
-    }
-}
-
-/// An ordinary machine: password logins, sshd on another port, a site, a database and a Redis with something in them.
-fn user_data(operator: &Operator) -> String {
-    let key = operator.public_key("old-root");
-    format!(
-        r#"#cloud-config
-disable_root: false
-ssh_pwauth: true
-users:
-  - name: root
-    ssh_authorized_keys: ["{key}"]
-  - name: admin
-    shell: /bin/bash
-    lock_passwd: false
-    passwd: "{PASSWORD_HASH}"
-write_files:
-  - path: /etc/ssh/sshd_config.d/20-port.conf
-    content: |
-      Port {SSH_PORT}
-      PasswordAuthentication yes
-  - path: /etc/apt/sources.list.d/debian.sources
-    content: |
-      Types: deb
-      URIs: http://debian.example
-      Suites: trixie
-      Components: debian debian-security
-      Trusted: yes
-  - path: /etc/nginx/sites-available/shop
-    content: |
-      server {{
-          listen 80 default_server;
-          server_name _;
-          root /srv/shop;
-      }}
-  - path: /srv/shop/index.html
-    content: |
-      the old shop
-  - path: /etc/systemd/system/wiki.service
-    content: |
-      [Service]
-      ExecStart=/usr/bin/python3 -m http.server --directory /srv/wiki {WIKI_PORT}
-      [Install]
-      WantedBy=multi-user.target
-  - path: /srv/wiki/index.html
-    content: |
-      the old wiki
-apt:
-  preserve_sources_list: true
-package_update: true
-packages: [nginx, postgresql-17, redis-server]
-runcmd:
-  - set -eu
-  - ln -sf /etc/nginx/sites-available/shop /etc/nginx/sites-enabled/default
-  - systemctl reload nginx
-  - systemctl restart ssh
-  - systemctl enable --now wiki
-  - runuser -u postgres -- createdb shop
-  - runuser -u postgres -- psql -q -d shop -c "CREATE TABLE customers (id int PRIMARY KEY, name text); INSERT INTO customers VALUES (1, 'Ada'), (2, 'Grace')"
-  - redis-cli set visits 1815
-  - redis-cli save
-"#
-    )
 }
 
 fn said(output: Output) -> (i32, String) {
