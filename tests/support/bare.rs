@@ -3,6 +3,7 @@
 use std::{
     io::Write as _,
     net::Ipv4Addr,
+    path::PathBuf,
     process::{Output, Stdio},
     time::Instant,
 };
@@ -20,6 +21,16 @@ impl Fleet {
     pub fn seed(&self, node: &str) -> Seed {
         let output = self.run(&["user-data", node]);
         Seed::parse(&String::from_utf8(output.stdout).expect("user-data is text"))
+    }
+
+    /// Where `rolesmith lab` keeps the lab of this fleet.
+    ///
+    /// # Panics
+    /// Where the fleet's directory is gone.
+    #[must_use]
+    pub fn lab_state(&self, name: &str) -> PathBuf {
+        let dir = self.dir.canonicalize().expect("the fleet's directory");
+        rolesmith_lab::state_dir(&work_dir().join("lab"), name, &dir)
     }
 
     /// Boots one node of the fleet with the half of its seed that tells apt where to look. The lab is where `rolesmith lab` finds it,
@@ -63,7 +74,7 @@ impl Fleet {
                 ],
             }),
             hosts: Vec::new(),
-            state_dir: lab.join("labs").join(name),
+            state_dir: self.lab_state(name),
         };
         let report =
             rolesmith_lab::up(&spec, &UpOptions::default(), &Silent).expect("the lab comes up");

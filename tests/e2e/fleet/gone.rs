@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rolesmith_tests::{Fleet, work_dir};
+use rolesmith_tests::Fleet;
 use serde_json::Value;
 
 /// Where a lab shows on this machine.
@@ -31,7 +31,7 @@ impl Traces {
         let traces = Self {
             id,
             namespace,
-            directory: work_dir().join("lab/labs").join(name),
+            directory: fleet.lab_state(name),
         };
         assert!(traces.namespace.exists() && traces.directory.exists());
         assert!(

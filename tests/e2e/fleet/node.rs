@@ -81,8 +81,8 @@ pub fn packages_are_signed(fleet: &Fleet, name: &str, node: &str) {
         );
     }
     // From nothing, with this repository's key; then with a key of Debian's, which did not sign it.
-    let update = "rm -rf /root/lists; mkdir -p /root/lists/partial /root/parts; \
-        apt-get -q update -o Dir::State::lists=/root/lists -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/root/parts";
+    let update = "rm -rf /var/tmp/lists; mkdir -p /var/tmp/lists/partial /root/parts; \
+        apt-get -q update -o Dir::State::lists=/var/tmp/lists -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/root/parts";
     let source = format!("/etc/apt/sources.list.d/{name}.sources");
     let good = fleet.must(
         node,
@@ -100,7 +100,7 @@ pub fn packages_are_signed(fleet: &Fleet, name: &str, node: &str) {
         code != 0 && bad.contains("is not signed"),
         "{node}: apt takes a repository of another key: {bad}"
     );
-    fleet.must(node, "rm -rf /root/lists /root/parts");
+    fleet.must(node, "rm -rf /var/tmp/lists /root/parts");
 
     assert_eq!(fleet.must(node, "dpkg --audit"), "", "{node}");
     // The lab tells cloud-init's template for /etc/hosts its names.

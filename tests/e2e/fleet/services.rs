@@ -1,7 +1,7 @@
 //! Services as their clients use them.
 
 use rolesmith_lab::Lab;
-use rolesmith_tests::{Fleet, work_dir};
+use rolesmith_tests::Fleet;
 
 use super::NODES;
 
@@ -21,7 +21,7 @@ pub fn database(fleet: &Fleet) {
         assert_eq!(answer, "7\n", "{node}");
         let (code, told) = fleet.shell(node, &format!("PGPASSWORD=wrong {psql} -c 'SELECT 1'"));
         assert!(
-            code != 0 && told.contains("password authentication failed"),
+            code != 0 && told.contains("authentication failed"),
             "{node}: {told}"
         );
         let (code, told) = fleet.shell(
@@ -64,7 +64,7 @@ pub fn redis(fleet: &Fleet) {
 
 /// The load balancer's address gets 200 from /health and a redirect from all else; another one gets nothing.
 pub fn edge(fleet: &Fleet, name: &str) {
-    let lab = Lab::open(&work_dir().join("lab/labs").join(name)).expect("the lab is up");
+    let lab = Lab::open(&fleet.lab_state(name)).expect("the lab is up");
     let run = |script: &str| {
         let output = lab
             .client(&["bash", "-c", script])
@@ -107,7 +107,6 @@ pub fn edge(fleet: &Fleet, name: &str) {
     }
     // Connections through a route that is gone would hang the end of the test.
     run(&format!("ip address del 10.77.0.2/24 dev {bridge}"));
-    let _ = fleet;
 }
 
 /// A line from the node that keeps no logs arrives at both that do, with its name.
