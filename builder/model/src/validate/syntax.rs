@@ -1,10 +1,19 @@
 //! Syntax checks shared by fleets and roles. Each gives the reason as text that completes "… ".
 
+/// What would end a field, or hide one, in the files that values are written into: control characters, and the separators
+/// that some readers take for a line's end (Unicode Standard, 5.8).
+fn breaks_a_line(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
 /// Policy 5.6.2: `Name <address>`.
 ///
 /// # Errors
 /// What is missing.
 pub fn maintainer(text: &str) -> Result<(), &'static str> {
+    if text.chars().any(breaks_a_line) {
+        return Err("holds a control character or a line's end");
+    }
     let Some((name, rest)) = text.split_once('<') else {
         return Err("has no address in angle brackets");
     };
@@ -14,7 +23,7 @@ pub fn maintainer(text: &str) -> Result<(), &'static str> {
     if name.trim().is_empty() {
         return Err("has no name before the address");
     }
-    if !name.ends_with(' ') || text.contains('\n') || text.contains(',') {
+    if !name.ends_with(' ') || text.contains(',') {
         return Err("is not written as Name <address>");
     }
     match address.split_once('@') {
@@ -101,6 +110,9 @@ pub fn ssh_public_key(text: &str) -> Result<(), &'static str> {
     if text.contains('\n') {
         return Err("is more than one line");
     }
+    if text.chars().any(breaks_a_line) {
+        return Err("holds a control character or a line's end");
+    }
     let mut words = text.split_ascii_whitespace();
     let kind = words.next().unwrap_or("");
     const KINDS: [&str; 6] = [
@@ -126,7 +138,56 @@ pub fn ssh_public_key(text: &str) -> Result<(), &'static str> {
     {
         return Err("has no base64 key after its type");
     }
+    let Some(fields) = decode_base64(base64).as_deref().and_then(ssh_fields) else {
+        return Err("has a damaged key after its type; was it copied whole?");
+    };
+    if fields.first().map(Vec::as_slice) != Some(kind.as_bytes()) {
+        return Err("says another type before the key than inside it");
+    }
     Ok(())
+}
+
+/// RFC 4648, section 4, the padding taken off; None for what no encoder writes.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    if text.len() % 4 == 1 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    let (mut bits, mut count) = (0_u32, 0);
+    for digit in text.bytes() {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xfff_ffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count & 0xff) as u8);
+        }
+    }
+    Some(bytes)
+}
+
+/// The fields of a public key (RFC 4253, 6.6): each its length in four bytes and that many bytes. None where they do not
+/// fill it exactly.
+fn ssh_fields(mut blob: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut fields = Vec::new();
+    while !blob.is_empty() {
+        let (length, rest) = blob.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        if length > rest.len() {
+            return None;
+        }
+        let (field, rest) = rest.split_at(length);
+        fields.push(field.to_vec());
+        blob = rest;
+    }
+    Some(fields)
 }
 
 /// One relation field entry (Policy 7.1): alternatives of `name[:arch] [(op version)] [[arch ...]]`.
@@ -306,6 +367,39 @@ mod tests {
             "Ops<ops@example.com>",
         ] {
             assert!(maintainer(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_ends_a_line_gets_into_a_field() {
+        for end in [
+            '\n', '\r', '\u{b}', '\u{85}', '\u{2028}', '\u{2029}', '\0', '\u{1b}',
+        ] {
+            assert!(
+                maintainer(&format!("Ops{end}X <ops@example.com>")).is_err(),
+                "{end:?}"
+            );
+            let key = format!("{KEY} ops{end}ssh-rsa");
+            assert!(ssh_public_key(&key).is_err(), "{end:?}");
+        }
+        assert!(maintainer("Jörg Müller <joerg@example.com>").is_ok());
+    }
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFVbg0rRyyWW1Yv0k0fXbpA9zWGfQ1kWc0AK9q3kK2dQ";
+
+    #[test]
+    fn keys_are_whole_and_of_the_type_they_say() {
+        assert!(ssh_public_key(KEY).is_ok());
+        assert!(ssh_public_key(&format!("{KEY} ops@example.com")).is_ok());
+        let other = KEY.replace("ssh-ed25519", "ssh-rsa");
+        assert_eq!(
+            ssh_public_key(&other),
+            Err("says another type before the key than inside it")
+        );
+        for cut in 1..8 {
+            let short = &KEY[..KEY.len() - cut];
+            assert!(ssh_public_key(short).is_err(), "{short}");
         }
     }
 
