@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use rolesmith_formats::apt::DebDescription;
+use rolesmith_formats::apt::{DebDescription, Sha256};
 use rolesmith_formats::ar;
 use rolesmith_formats::compress::Compression;
 use rolesmith_formats::control::Paragraph;
@@ -60,17 +60,15 @@ pub fn components(
 fn described(package: &MirrorPackage, cache_directory: &Path) -> Result<PoolFile, MirrorError> {
     let path = package_path(cache_directory, &package.sha256);
     if !path.is_file() {
-        return Err(MirrorError::NotFetched {
-            package: format!("{} {}", package.name, package.version),
-        });
+        return Err(not_fetched(package));
     }
     let kept = path.with_extension("control");
-    let control = match fs::read_to_string(&kept) {
-        Ok(control) if control.ends_with('\n') => control,
-        _ => {
-            let control = control_of(&path)?;
+    let control = match fs::read_to_string(&kept).ok().and_then(unsealed) {
+        Some(control) => control,
+        None => {
+            let control = control_of(package, &path)?;
             // A copy for the next run, which may as well be missing.
-            let _ = crate::atomic::write(&kept, control.as_bytes());
+            let _ = crate::atomic::write(&kept, sealed(&control).as_bytes());
             control
         }
     };
@@ -86,13 +84,35 @@ fn described(package: &MirrorPackage, cache_directory: &Path) -> Result<PoolFile
     })
 }
 
-/// The control paragraph of a package; its files are not unpacked, which for a kernel would take a second.
-fn control_of(path: &Path) -> Result<String, MirrorError> {
+fn not_fetched(package: &MirrorPackage) -> MirrorError {
+    MirrorError::NotFetched {
+        package: format!("{} {}", package.name, package.version),
+    }
+}
+
+/// A control paragraph as it is kept beside its package: after its own digest, because a disk may lie and an index that
+/// names other dependencies than the package has is found by nobody.
+fn sealed(control: &str) -> String {
+    format!("{}\n{control}", Sha256::of(control.as_bytes()))
+}
+
+fn unsealed(kept: String) -> Option<String> {
+    let (digest, control) = kept.split_once('\n')?;
+    (digest.parse() == Ok(Sha256::of(control.as_bytes()))).then(|| control.to_owned())
+}
+
+/// The control paragraph of a cached package, whose digest is checked; its files are not unpacked, which for a kernel would take a second.
+fn control_of(package: &MirrorPackage, path: &Path) -> Result<String, MirrorError> {
     let failed = |source| MirrorError::Read {
         path: path.to_owned(),
         source,
     };
     let bytes = fs::read(path).map_err(io_error("read", path))?;
+    if Sha256::of(&bytes) != package.sha256 {
+        // It was whole when it was fetched; without it the next run fetches it again.
+        fs::remove_file(path).map_err(io_error("delete", path))?;
+        return Err(not_fetched(package));
+    }
     let members = ar::read(&bytes).map_err(|error| failed(error.into()))?;
     let member = members
         .iter()

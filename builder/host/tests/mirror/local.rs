@@ -319,3 +319,50 @@ fn a_changed_package_is_not_taken() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_cache_that_was_changed_is_noticed() {
+    let debian = Debian::new();
+    let request = debian.request(&["helper"]);
+    let cache = &request.cache_directory;
+    let closure = resolve(&request).unwrap();
+    fetch(&closure, &request.sources, cache, |_| {}).unwrap();
+    let helper = closure
+        .packages
+        .iter()
+        .find(|p| p.name == "helper")
+        .unwrap();
+    let path = cache.join(format!("packages/{}.deb", helper.sha256));
+    let kept = path.with_extension("control");
+    components(&closure, cache).unwrap();
+    // What is kept beside the package is not taken for the package's own word.
+    let good = fs::read_to_string(&kept).unwrap();
+    let root = debian.path("fleet");
+    fs::write(&kept, good.replace("Package: helper", "Package: elsewhere")).unwrap();
+    publish_suite(
+        &root,
+        "fleet",
+        components(&closure, cache).unwrap(),
+        &key(2),
+    );
+    assert!(
+        root.join("pool/debian/h/helper/helper_1_amd64.deb")
+            .is_file()
+    );
+    assert_eq!(fs::read_to_string(&kept).unwrap(), good);
+
+    // Nor does a change in the cache reach what is published.
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(verify(&root, "fleet").unwrap().faults, vec![]);
+    fs::remove_file(&kept).unwrap();
+    let refused = components(&closure, cache);
+    assert!(
+        matches!(refused, Err(MirrorError::NotFetched { .. })),
+        "{refused:?}"
+    );
+    fetch(&closure, &request.sources, cache, |_| {}).unwrap();
+    components(&closure, cache).unwrap();
+}
