@@ -14,10 +14,11 @@ use rayon::prelude::*;
 use rolesmith_formats::{
     assemble::{AssembleError, assemble},
     compress::Compression,
-    deb::{Deb, ReadError, SignedDeb},
+    deb::{Deb, ReadError, SignedDeb, read_deb, read_entries},
     facts::{self, NodeCertificate},
     keyring::{self, PublicKeyForms},
     openpgp::{OpenPgpError, PublicKey, Signer},
+    tarball::EntryKind,
 };
 use rolesmith_model::{
     lock::{Lock, Locked},
@@ -28,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     atomic,
+    publish::PoolFile,
     scan::{Leak, SecretScan},
 };
 
@@ -126,6 +128,8 @@ pub struct ManifestPackage {
     pub sha256: String,
     /// Hash of what it is made of, as in rolesmith.lock.
     pub inputs: String,
+    /// Seconds since 1970 of every time in it, as in rolesmith.lock; 0 for a package that another program built.
+    pub epoch: u64,
     /// What it ships.
     pub files: Vec<ManifestFile>,
 }
@@ -183,6 +187,8 @@ pub struct Built {
     pub path: PathBuf,
     /// Whether this build made it; otherwise it was there already.
     pub fresh: bool,
+    /// Whether another program built it, and this one only signed it.
+    pub adopted: bool,
 }
 
 /// What a build did.
@@ -303,12 +309,14 @@ pub fn build(request: &BuildRequest<'_>) -> Result<Outcome, BuildError> {
     let earlier = read_manifest(request.dir).filter(|m| m.key == request.signer.fingerprint());
     let mut made: Vec<(Built, Option<SignedDeb>)> = packages
         .par_iter()
-        .map(
-            |(package, locked)| match reusable(earlier.as_ref(), package, locked, &dir) {
+        .map(|(package, locked)| {
+            // Of packages made before, too: a secret may have become known since.
+            scan(request.scan, package)?;
+            match reusable(earlier.as_ref(), package, locked, &dir) {
                 Some(built) => Ok((built, None)),
                 None => make(request, package, locked, &dir).map(|(built, deb)| (built, Some(deb))),
-            },
-        )
+            }
+        })
         .collect::<Result<_, BuildError>>()?;
     for path in request.adopted {
         made.push(adopt(request, path, earlier.as_ref(), &dir)?);
@@ -361,7 +369,11 @@ fn reusable(
         .packages
         .iter()
         .find(|p| p.name == package.name.as_str())?;
-    if entry.inputs != locked.inputs || entry.version != locked.version.to_string() {
+    // A lock from elsewhere may know the same version with another time in it.
+    let same = entry.inputs == locked.inputs
+        && entry.version == locked.version.to_string()
+        && entry.epoch == locked.epoch;
+    if !same {
         return None;
     }
     let path = dir.join(&entry.file);
@@ -370,6 +382,7 @@ fn reusable(
         manifest: entry.clone(),
         path,
         fresh: false,
+        adopted: false,
     })
 }
 
@@ -380,7 +393,6 @@ fn make(
     dir: &Path,
 ) -> Result<(Built, SignedDeb), BuildError> {
     let name = package.name.to_string();
-    scan(request.scan, package)?;
     let deb =
         assemble(&request.plan.fleet, package, locked, request.compression).map_err(|source| {
             BuildError::Assemble {
@@ -402,10 +414,12 @@ fn make(
             size: deb.size(),
             sha256: hex(&Sha256::digest(deb.bytes())),
             inputs: locked.inputs.clone(),
+            epoch: locked.epoch,
             files: package.files.iter().map(manifest_file).collect(),
         },
         path: dir.join(deb.file_name()),
         fresh: true,
+        adopted: false,
     };
     Ok((built, deb))
 }
@@ -418,6 +432,7 @@ fn adopt(
     dir: &Path,
 ) -> Result<(Built, Option<SignedDeb>), BuildError> {
     let bytes = std::fs::read(from).map_err(io_error(from))?;
+    scan_deb(request.scan, from, &bytes)?;
     let inputs = hex(&Sha256::digest(&bytes));
     if let Some(entry) = earlier.and_then(|m| m.packages.iter().find(|p| p.inputs == inputs)) {
         let path = dir.join(&entry.file);
@@ -429,12 +444,12 @@ fn adopt(
                     manifest: entry.clone(),
                     path,
                     fresh: false,
+                    adopted: true,
                 },
                 None,
             ));
         }
     }
-    request.scan.check(&bytes, &from.display().to_string())?;
     let deb = Deb::from_bytes(bytes).map_err(|e| BuildError::Adopt {
         path: from.to_owned(),
         source: e,
@@ -470,10 +485,12 @@ fn adopt(
             size: deb.size(),
             sha256: hex(&Sha256::digest(deb.bytes())),
             inputs,
+            epoch: 0,
             files,
         },
         path: dir.join(deb.file_name()),
         fresh: true,
+        adopted: true,
     };
     Ok((built, Some(deb)))
 }
@@ -533,6 +550,39 @@ fn scan(scan: &SecretScan, package: &Package) -> Result<(), Leak> {
     )
 }
 
+/// As [`scan`], for a package that is compressed already: what it unpacks to.
+fn scan_deb(scan: &SecretScan, path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
+    let failed = |source| BuildError::Adopt {
+        path: path.to_owned(),
+        source,
+    };
+    let place = |what: &str| format!("{what} of {}", path.display());
+    let contents = read_deb(bytes).map_err(failed)?;
+    let mut control = String::new();
+    contents.control.write_to(&mut control);
+    scan.check(control.as_bytes(), &place("the control file"))?;
+    let scripts = &contents.scripts;
+    for (name, text) in [
+        ("the preinst", &scripts.preinst),
+        ("the postinst", &scripts.postinst),
+        ("the prerm", &scripts.prerm),
+        ("the postrm", &scripts.postrm),
+    ] {
+        if let Some(text) = text {
+            scan.check(text.as_bytes(), &place(name))?;
+        }
+    }
+    for entry in read_entries(bytes).map_err(failed)? {
+        let what = place(&entry.path);
+        match &entry.kind {
+            EntryKind::File(content) => scan.check(content, &what)?,
+            EntryKind::Symlink(target) => scan.check(target.as_bytes(), &what)?,
+            EntryKind::Directory => {}
+        }
+    }
+    Ok(())
+}
+
 /// Removes packages of earlier builds from dist/packages; published ones live on in the repository's pool.
 fn sweep(dir: &Path, manifest: &Manifest) -> Result<(), BuildError> {
     let current: BTreeSet<&str> = manifest.packages.iter().map(|p| p.file.as_str()).collect();
@@ -550,22 +600,32 @@ fn sweep(dir: &Path, manifest: &Manifest) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// The order of Debian's versions (deb-version(7)); what is none comes first.
+#[must_use]
+pub fn compare_versions(one: &str, other: &str) -> std::cmp::Ordering {
+    let version = |text: &str| text.parse::<debversion::Version>().ok();
+    version(one).cmp(&version(other))
+}
+
 /// Reads the built packages for publishing.
 ///
 /// # Errors
 /// A file is gone or no package.
-pub fn read_packages(outcome: &Outcome) -> Result<Vec<Arc<SignedDeb>>, BuildError> {
+pub fn read_packages(outcome: &Outcome) -> Result<Vec<PoolFile>, BuildError> {
     outcome
         .packages
         .par_iter()
         .map(|built| {
             let bytes = std::fs::read(&built.path).map_err(io_error(&built.path))?;
-            SignedDeb::from_bytes(bytes)
-                .map(Arc::new)
-                .map_err(|e| BuildError::Io {
-                    path: built.path.clone(),
-                    source: io::Error::new(io::ErrorKind::InvalidData, e),
-                })
+            let deb = SignedDeb::from_bytes(bytes).map_err(|e| BuildError::Io {
+                path: built.path.clone(),
+                source: io::Error::new(io::ErrorKind::InvalidData, e),
+            })?;
+            Ok(if built.adopted {
+                PoolFile::Adopted(Arc::new(deb))
+            } else {
+                PoolFile::Deb(Arc::new(deb))
+            })
         })
         .collect()
 }

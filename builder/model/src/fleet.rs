@@ -63,6 +63,8 @@ pub struct Repository {
     pub url: String,
     /// What signs it.
     pub key: SigningKey,
+    /// Files with armored public keys that nodes trust too, relative to the fleet's directory.
+    pub also_trusted: Vec<String>,
     /// Where Debian's packages come from.
     pub upstream: Upstream,
     /// Days until Valid-Until.

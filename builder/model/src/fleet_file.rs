@@ -64,6 +64,11 @@ pub struct RepositoryEntry {
     /// What signs it: "file" (the key that `init` made, the default) or "gpg:FINGERPRINT" for a key that the gpg program holds.
     #[schemars(with = "Option<String>")]
     pub key: Option<Spanned<String>>,
+    /// Files with armored public keys, relative to the fleet's directory, that nodes shall trust beside the one that signs:
+    /// the next key before a rotation, the last one after it.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub also_trusted: Vec<Spanned<String>>,
     /// Where Debian's own packages come from: "debian" leaves the machine's sources as they are, "mirror" pins them in this repository.
     #[serde(default)]
     pub upstream: Upstream,

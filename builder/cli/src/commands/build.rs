@@ -1,6 +1,7 @@
 //! rolesmith build
 
 use std::{
+    fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -16,6 +17,9 @@ use crate::{
     report::{Failure, Outcome},
 };
 
+/// Locked by whoever builds, below the fleet's directory.
+const LOCK_FILE: &str = "dist/.lock";
+
 impl From<args::Compression> for Compression {
     fn from(choice: args::Compression) -> Self {
         match choice {
@@ -26,9 +30,66 @@ impl From<args::Compression> for Compression {
     }
 }
 
+/// Held while dist/ and rolesmith.lock are changed; the kernel releases it however the holder ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Option<File>,
+}
+
+/// One build at a time in a fleet's directory: two would decide versions apart from each other. A second one waits.
+pub fn lock(app: &App) -> Outcome<Lock> {
+    // Where there is no fleet, nothing is made; the command will say so.
+    if !app.dir.join("fleet.toml").is_file() {
+        return Ok(Lock { _file: None });
+    }
+    let path = app.dir.join(LOCK_FILE);
+    let failed = |error: std::io::Error| {
+        Failure::because(&error, format!("{} must be writable", path.display()))
+    };
+    std::fs::create_dir_all(app.dir.join("dist")).map_err(failed)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            app.say(format_args!(
+                "Another rolesmith is building in {}; waiting until it is done.",
+                app.dir.display()
+            ));
+            file.lock().map_err(failed)?;
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    Ok(Lock { _file: Some(file) })
+}
+
+/// The armored public keys that nodes shall trust beside the signer's.
+pub fn also_trusted(app: &App, plan: &Plan) -> Outcome<Vec<String>> {
+    let read = |name: &String| {
+        let path = app.dir.join(name);
+        let help = "put an armored public key there (`gpg --armor --export FINGERPRINT`), or take it out of also_trusted under [repository]";
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| Failure::new(format!("{}: {e}", path.display()), help))?;
+        build::public_forms(&text)
+            .map_err(|e| Failure::new(format!("{}: {e}", path.display()), help))?;
+        Ok(text)
+    };
+    plan.fleet
+        .repository
+        .also_trusted
+        .iter()
+        .map(read)
+        .collect()
+}
+
 /// Builds what changed and says what that was.
 pub fn run(app: &App, args: &args::Build) -> Outcome {
     let started = Instant::now();
+    let _lock = lock(app)?;
     let plan = project::plan(app)?;
     let keys = project::keys(app, &plan)?;
     let outcome = packages(app, &plan, &keys, args)?;
@@ -92,7 +153,7 @@ fn agent_package(given: Option<&Path>) -> Outcome<PathBuf> {
 }
 
 fn newest_agent(dir: &Path) -> Option<PathBuf> {
-    let mut found: Vec<(std::time::SystemTime, PathBuf)> = std::fs::read_dir(dir)
+    let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
         .ok()?
         .filter_map(Result::ok)
         .filter(|e| {
@@ -100,10 +161,17 @@ fn newest_agent(dir: &Path) -> Option<PathBuf> {
             let name = name.to_string_lossy();
             name.starts_with("rolesmith-agent_") && name.ends_with("_amd64.deb")
         })
-        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
+        .map(|e| e.path())
         .collect();
-    found.sort();
-    found.pop().map(|(_, path)| path)
+    // By what the file says, not by when it came here: an older version may have been built or copied last.
+    found.sort_by(|a, b| build::compare_versions(&version_in(a), &version_in(b)));
+    found.pop()
+}
+
+/// The version in a package's file name.
+fn version_in(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.split('_').nth(1).unwrap_or_default().to_owned()
 }
 
 /// Builds the packages of a plan.
@@ -119,13 +187,14 @@ pub fn packages(
         Some(agent_package(args.agent.as_deref())?)
     };
     let adopted: Vec<PathBuf> = agent.into_iter().collect();
+    let also_trusted = also_trusted(app, plan)?;
     let request = BuildRequest {
         dir: &app.dir,
         plan,
         ca_pem: &keys.ca_pem,
         certificates: &keys.certificates,
         signer: keys.signer.as_ref(),
-        also_trusted: &[],
+        also_trusted: &also_trusted,
         scan: &keys.scan,
         now: app.now,
         compression: args.compression.into(),

@@ -1,12 +1,12 @@
 //! rolesmith publish
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rolesmith_formats::openpgp::Signer;
+use rolesmith_formats::{date::Utc, openpgp::Signer};
 use rolesmith_host::{
     build as host_build,
     publish::{
-        self as repository, Component, PoolFile, PublishError, PublishInput, PublishWarning,
+        self as repository, Component, LowerVersion, PublishError, PublishInput, PublishWarning,
         Published, Target,
     },
 };
@@ -14,7 +14,7 @@ use rolesmith_model::{fleet_file::Upstream, plan::Plan};
 
 use super::{build, mirror};
 use crate::{
-    app::App,
+    app::{self, App},
     args::Publish,
     project,
     report::{Failure, Outcome},
@@ -25,10 +25,16 @@ pub const REPO_DIR: &str = "dist/repo";
 
 /// Builds and publishes, or does one of the other things that a repository needs.
 pub fn run(app: &App, args: &Publish) -> Outcome {
+    let root = match &args.to {
+        Some(to) => directory(to)?,
+        None => app.dir.join(REPO_DIR),
+    };
+    let _lock = build::lock(app)?;
     let plan = project::plan(app)?;
-    let root = args.to.clone().unwrap_or_else(|| app.dir.join(REPO_DIR));
     let mut target = Target::new(&root, app.dir.join("dist/index-cache"));
     target.keep_generations = plan.fleet.repository.keep as usize;
+    // Whoever sets SOURCE_DATE_EPOCH wants this Date; the clock alone must not go back.
+    target.exact_date = std::env::var_os("SOURCE_DATE_EPOCH").is_some();
     let suite = plan.fleet.suite.codename();
     if args.generations {
         return generations(app, &root, suite);
@@ -40,15 +46,11 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
         let published =
             repository::rollback(&target, suite, id, app.now, valid_for_seconds, &signers)
                 .map_err(failure)?;
-        tell(app, &published, &root);
-        return Ok(());
+        return tell(app, &published, &root);
     }
     let outcome = build::packages(app, &plan, &keys, &args.build)?;
     build::tell(app, &outcome);
-    let main: Vec<PoolFile> = host_build::read_packages(&outcome)?
-        .into_iter()
-        .map(PoolFile::Deb)
-        .collect();
+    let main = host_build::read_packages(&outcome)?;
     let mut components = vec![Component {
         name: "main".into(),
         packages: main,
@@ -56,13 +58,36 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
     if plan.fleet.repository.upstream == Upstream::Mirror {
         components.extend(mirror::components(app, &plan)?);
     }
+    let mut trusted = Vec::new();
+    for armored in build::also_trusted(app, &plan)? {
+        trusted.push(host_build::public_forms(&armored)?.fingerprint);
+    }
     let published = repository::publish(
         &target,
-        &input(app, &plan, components, valid_for_seconds, &signers),
+        &input(app, &plan, components, valid_for_seconds, &signers, trusted),
     )
     .map_err(failure)?;
-    tell(app, &published, &root);
-    Ok(())
+    tell(app, &published, &root)
+}
+
+/// The directory that `--to` names. What looks like a URL would become a directory of that name, and nobody would find it.
+fn directory(to: &Path) -> Outcome<PathBuf> {
+    let scheme = to.to_str().and_then(|text| text.split_once(':'));
+    match scheme {
+        Some((scheme, rest))
+            if rest.starts_with("//") && scheme.chars().all(|c| c.is_ascii_alphanumeric()) =>
+        {
+            Err(Failure::new(
+                format!(
+                    "{} is no directory: publishing to {scheme} is not there yet",
+                    to.display()
+                ),
+                "publish to a directory and copy it with `rsync -a` or `aws s3 sync`: first pool/, then dists/, without deleting; last \
+                 dists/ and pool/ again, deleting what is gone",
+            ))
+        }
+        _ => Ok(to.to_owned()),
+    }
 }
 
 fn input<'a>(
@@ -71,6 +96,7 @@ fn input<'a>(
     components: Vec<Component>,
     valid_for_seconds: u64,
     signers: &'a [&'a dyn Signer],
+    also_trusted: Vec<String>,
 ) -> PublishInput<'a> {
     let fleet = &plan.fleet;
     PublishInput {
@@ -85,20 +111,76 @@ fn input<'a>(
         epoch: signers.iter().map(|s| s.created()).fold(app.now, u64::max),
         valid_for_seconds,
         signers,
-        also_trusted: Vec::new(),
+        also_trusted,
     }
 }
 
 fn failure(error: PublishError) -> Failure {
-    Failure::because(
-        &error,
-        "the repository is as it was; clients see what they saw before",
+    let help = match &error {
+        PublishError::NotOurs { .. } => "name an empty directory, or bring back .rolesmith from where this repository was published".into(),
+        PublishError::NotOurFile { path } => format!(
+            "see where {} comes from, and move it out of the repository",
+            path.display()
+        ),
+        PublishError::OtherOrigin { .. } => {
+            "each fleet has a directory of its own: name another one with --to DIR".into()
+        }
+        PublishError::UnknownKey { .. } => "nodes would refuse it: name the new key's file in also_trusted under [repository], publish with the old key, \
+             and change the key when all nodes have upgraded the keyring package (docs/fleet.md, Rotation)"
+            .into(),
+        PublishError::LowerVersions(versions) => lower_versions(&versions.0),
+        PublishError::SameVersionOtherBytes(other) => format!(
+            "{} is not the one that was published: take the latest {} from version control; if that is lost, write \
+             version = {} and inputs = \"\" under [packages.{}], and the next build makes a higher one",
+            host_build::LOCK_FILE,
+            host_build::LOCK_FILE,
+            other.version,
+            other.name
+        ),
+        PublishError::ChangedFile { path, .. } => format!(
+            "if {} is in the mirror's cache, delete it and run `rolesmith mirror --locked`",
+            path.display()
+        ),
+        PublishError::Record { path, .. } => format!(
+            "bring {} back from a copy of the repository, or publish to an empty directory with the latest {}",
+            path.display(),
+            host_build::LOCK_FILE
+        ),
+        _ => "the repository is as it was; clients see what they saw before".into(),
+    };
+    Failure::because(&error, help)
+}
+
+/// The way out when the lock is older than the repository.
+fn lower_versions(versions: &[LowerVersion]) -> String {
+    let own = versions
+        .iter()
+        .filter(|v| v.published.parse::<u64>().is_ok());
+    let lines: Vec<String> = own
+        .map(|v| format!("[packages.{}] version = {}", v.name, v.published))
+        .collect();
+    if lines.is_empty() {
+        return "name a package of at least that version with --agent FILE; an earlier state is published again with --rollback ID"
+            .into();
+    }
+    format!(
+        "take the latest {0} from version control; if that is lost, write into {0}: {1}, each with inputs = \"\" and epoch = 0, and \
+         the next build makes higher ones. An earlier state is published again with --rollback ID",
+        host_build::LOCK_FILE,
+        lines.join("; ")
     )
 }
 
-fn tell(app: &App, published: &Published, root: &Path) {
+fn tell(app: &App, published: &Published, root: &Path) -> Outcome {
     for warning in &published.warnings {
         app.say(format_args!("warning: {}", explain(warning)));
+    }
+    let valid_until = published.generation.fields.valid_until;
+    if valid_until <= app::clock()? {
+        app.say(format_args!(
+            "warning: clients refuse this publication: it was valid until {}, as SOURCE_DATE_EPOCH and valid_days make it",
+            Utc::from_epoch(valid_until).rfc3339()
+        ));
     }
     app.say(format_args!(
         "Generation {} is published in {}: {} new packages, {} files no longer needed.",
@@ -107,6 +189,7 @@ fn tell(app: &App, published: &Published, root: &Path) {
         published.new_packages,
         published.removed_files
     ));
+    Ok(())
 }
 
 fn generations(app: &App, root: &Path, suite: &str) -> Outcome {
@@ -116,14 +199,14 @@ fn generations(app: &App, root: &Path, suite: &str) -> Outcome {
         return Ok(());
     }
     for generation in &all {
-        let date = rolesmith_formats::date::Utc::from_epoch(generation.fields.date).rfc3339();
+        let date = Utc::from_epoch(generation.fields.date).rfc3339();
         anstream::println!("{:>6}  {date}", generation.id);
     }
     Ok(())
 }
 
 fn explain(warning: &PublishWarning) -> String {
-    let date = |epoch: u64| rolesmith_formats::date::Utc::from_epoch(epoch).rfc3339();
+    let date = |epoch: u64| Utc::from_epoch(epoch).rfc3339();
     match warning {
         PublishWarning::DateWentBack { previous, now } => format!(
             "the date went back from {} to {}: clients keep what they have until it is later again",
@@ -136,6 +219,19 @@ fn explain(warning: &PublishWarning) -> String {
         } => format!(
             "the key {fingerprint} expires on {}: ship the next one to the nodes soon",
             date(*expires)
+        ),
+        PublishWarning::ClockBehind { previous, now } => format!(
+            "this machine's clock says {}, but the last publication was made at {}, which this one says too: set the clock",
+            date(*now),
+            date(*previous)
+        ),
+        PublishWarning::RecordLost { path } => format!(
+            "{} could not be read: that generation is forgotten, and its files stay in the pool",
+            path.display()
+        ),
+        PublishWarning::KeptPublished { name, version } => format!(
+            "{name} {version} is published with other content and STAYS AS IT IS; nodes do not get the one that you built. \
+             To publish it, give it a higher version"
         ),
         other => format!("{other:?}"),
     }

@@ -275,7 +275,27 @@ impl Check<'_> {
                 }
             },
         };
+        for path in &entry.also_trusted {
+            let text = path.get_ref();
+            let inside = text
+                .split('/')
+                .all(|part| !["", ".", ".."].contains(&part));
+            if !inside {
+                self.error(
+                    "fleet::repository-also-trusted",
+                    path.span(),
+                    format!("{text:?} is no path of a file in the fleet's directory"),
+                    "the fleet's directory holds everything that its packages are made of",
+                    "put the armored public key beside fleet.toml and write its path, such as \"keys/next.asc\"",
+                );
+            }
+        }
         Some(Repository {
+            also_trusted: entry
+                .also_trusted
+                .iter()
+                .map(|path| path.get_ref().clone())
+                .collect(),
             url: entry.url.get_ref().trim_end_matches('/').to_owned(),
             key: key?,
             upstream: entry.upstream,
