@@ -3,9 +3,8 @@
 # Only booting nodes needs root; those commands go through sudo where the caller is not root. cargo never does.
 # Kept to what GNU make 3.81 (macOS) reads, for `make tour`.
 
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# sudo forgets the environment; what the lab reads is passed on by name.
-AS_ROOT := $(SUDO) env PATH="$$PATH" NO_COLOR="$${NO_COLOR:-}"
+# Passes on what the lab and its tests read from the environment; a relative path, since cargo splits its runner at blanks.
+AS_ROOT := builder/as-root
 
 ROLESMITH := target/debug/rolesmith
 AGENT := target/debian
@@ -35,25 +34,30 @@ tour: build
 	builder/tour $(ROLESMITH)
 
 demo:
+	@if [ -e "$(DEMO)" ] && [ ! -e "$(DEMO)/.rolesmith-demo" ]; then \
+		echo "$(DEMO) was not made by \`make demo\`, which would delete it: move it away, or choose another place with DEMO=DIR" >&2; \
+		exit 1; \
+	fi
 	builder/setup demo
 	$(MAKE) build agent-deb
-	@if [ -e $(DEMO)/fleet.toml ]; then $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab down; fi
-	rm -rf $(DEMO)
-	$(ROLESMITH) init $(DEMO) --example --suite $(SUITE)
-	$(ROLESMITH) -C $(DEMO) check
-	$(ROLESMITH) -C $(DEMO) mirror
-	$(ROLESMITH) -C $(DEMO) publish
-	$(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab up
-	$(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab status
+	@if [ -e "$(DEMO)/fleet.toml" ]; then $(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab down; fi
+	rm -rf "$(DEMO)"
+	@mkdir -p "$(DEMO)" && touch "$(DEMO)/.rolesmith-demo"
+	$(ROLESMITH) init "$(DEMO)" --example --suite $(SUITE)
+	$(ROLESMITH) -C "$(DEMO)" check
+	$(ROLESMITH) -C "$(DEMO)" mirror
+	$(ROLESMITH) -C "$(DEMO)" publish
+	$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab up
+	$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab status
 	@echo
 	@echo "Look around:"
-	@echo "  $(SUDO) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- rolesmith-agent status"
-	@echo "  $(SUDO) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- curl -s http://10.77.0.11/health"
-	@echo "  $(SUDO) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- bash"
+	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- rolesmith-agent status"
+	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- python3 -c \"import urllib.request as u; print(u.urlopen('http://10.77.0.11/health').read().decode())\""
+	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- bash"
 	@echo "End it with: make demo-down"
 
 demo-down:
-	$(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab down
+	$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab down
 
 # Fast tests first, without root; then what needs real tools; then real machines.
 test:
@@ -88,7 +92,7 @@ lint:
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
-	shellcheck builder/setup builder/tour debian/agent/build-deb debian/rolesmith/build-deb debian/agent/check-glibc debian/agent/postinst debian/agent/prerm debian/agent/postrm .ci/run
+	shellcheck builder/as-root builder/setup builder/tour debian/agent/build-deb debian/rolesmith/build-deb debian/agent/check-glibc debian/agent/postinst debian/agent/prerm debian/agent/postrm .ci/run
 
 bench:
 	builder/setup bench
