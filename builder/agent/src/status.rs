@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rolesmith_model::facts::Identity;
+use rolesmith_model::facts::{Identity, Member};
 use serde::Serialize;
 
 use crate::files::{self, Root, Seen};
@@ -62,6 +62,7 @@ impl Status {
         if let Some(Phase::Failed { what }) = report.as_ref().map(|report| &report.phase) {
             alarms.push(what.clone());
         }
+        alarms.extend(certificate(root, now));
         if enrolled {
             alarms.extend(health.problems());
         }
@@ -186,6 +187,28 @@ impl Status {
             line("alarm", alarm);
         }
         text
+    }
+}
+
+/// Days before the end of the node's certificate from which on somebody has to be told.
+const CERTIFICATE_DAYS: u64 = 30;
+
+/// What is to be said about the end of the node's certificate.
+fn certificate(root: &Root, now: u64) -> Option<String> {
+    let (Seen::Is(identity), Seen::Is(facts)) = (observe::identity(root), observe::facts(root))
+    else {
+        return None;
+    };
+    let own = |member: &&Member| member.name == identity.node;
+    let end = facts.members.iter().find(own)?.certificate_expires?;
+    let left = end.saturating_sub(now).div_ceil(24 * 60 * 60);
+    let help = "publish a new one with `rolesmith publish`";
+    match left {
+        0 => Some(format!("the node's certificate has expired: {help}")),
+        left if left <= CERTIFICATE_DAYS => Some(format!(
+            "the node's certificate ends in {left} days: {help}"
+        )),
+        _ => None,
     }
 }
 

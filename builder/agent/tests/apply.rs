@@ -683,3 +683,35 @@ fn a_damaged_way_back_leads_to_the_confirmed_rules() {
             .contains("was damaged")
     );
 }
+
+#[test]
+fn the_end_of_the_certificate_is_told_in_time() {
+    let machine = Machine::node("seed");
+    let day = 24 * 60 * 60;
+    let path = "/usr/lib/rolesmith/facts/facts.json";
+    let facts = machine.read(path).unwrap();
+    for (end, told) in [
+        (None, None),
+        (Some(TIME + 31 * day), None),
+        (Some(TIME + 30 * day), Some("ends in 30 days")),
+        (Some(TIME + 1), Some("ends in 1 days")),
+        (Some(TIME), Some("has expired")),
+        (Some(1), Some("has expired")),
+    ] {
+        if let Some(end) = end {
+            let mut facts: serde_json::Value = serde_json::from_str(&facts).unwrap();
+            facts["members"][0]["certificate_expires"] = json!(end);
+            machine.write(path, &facts.to_string());
+        }
+        let alarms = Status::read(&machine.root, TIME).alarms.join("; ");
+        assert_eq!(
+            alarms.contains("certificate"),
+            told.is_some(),
+            "{end:?}: {alarms}"
+        );
+        assert!(
+            alarms.contains(told.unwrap_or_default()),
+            "{end:?}: {alarms}"
+        );
+    }
+}

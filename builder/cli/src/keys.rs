@@ -122,6 +122,7 @@ fn assemble(plan: &Plan, secrets: Secrets) -> Outcome<Keys> {
                 incarnation: identity.incarnation(),
                 pem: identity.certificate().pem().to_owned(),
                 fingerprint: identity.certificate().fingerprint().to_owned(),
+                expires: identity.certificate().expires(),
             },
         );
     }

@@ -25,6 +25,8 @@ pub struct NodeCertificate {
     pub pem: String,
     /// SHA-256 of the certificate (DER), in hexadecimal.
     pub fingerprint: String,
+    /// When it ends (Unix seconds).
+    pub expires: u64,
 }
 
 /// Every package of a fleet is signed, which lintian does not expect.
@@ -132,6 +134,7 @@ fn member(fleet: &Fleet, node: &NodePlan, certificate: &NodeCertificate) -> Memb
         roles: node.roles.iter().map(ToString::to_string).collect(),
         incarnation: certificate.incarnation,
         certificate: certificate.fingerprint.clone(),
+        certificate_expires: Some(certificate.expires),
     }
 }
 

@@ -50,6 +50,9 @@ pub struct Member {
     pub incarnation: u64,
     /// SHA-256 of its certificate (DER), in hexadecimal.
     pub certificate: String,
+    /// When that ends (Unix seconds); facts of older builders do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<u64>,
 }
 
 /// The fleet, as all nodes know it.

@@ -28,9 +28,11 @@ impl Wait {
         loop {
             // Watched before it is read, so that no change falls in between.
             let changes = watch(&root);
-            let missing = Status::read(&root, now()).missing();
+            let status = Status::read(&root, now());
+            let missing = status.missing();
             if missing.is_empty() {
-                return End::Good(String::new());
+                let alarms = status.alarms.iter();
+                return End::Good(alarms.map(|alarm| format!("alarm: {alarm}\n")).collect());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

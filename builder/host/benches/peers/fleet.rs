@@ -66,6 +66,7 @@ impl Example {
                 incarnation: identity.incarnation(),
                 pem: identity.certificate().pem().to_owned(),
                 fingerprint: identity.certificate().fingerprint().to_owned(),
+                expires: identity.certificate().expires(),
             };
             certificates.insert(node.name.to_string(), certificate);
         }

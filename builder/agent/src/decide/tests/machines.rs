@@ -92,6 +92,7 @@ pub(super) fn fresh() -> Observed {
                 roles: vec!["base".to_owned(), "app".to_owned()],
                 incarnation: 1,
                 certificate: String::new(),
+                certificate_expires: None,
             }],
             packages: BTreeMap::new(),
         }),
