@@ -12,18 +12,9 @@ pub const USER_DATA_LIMIT: usize = 64 * 1024;
 
 const TEMPLATE: &str = include_str!("../../../cloud-init/user-data.yaml.tera");
 
-/// Run at every boot by cloud-init's final stage: what it cached of the seed has been used, and metadata readers find it
+/// Run at every boot by cloud-init's final stage, when everything of the seed has been used: metadata readers find secrets
 /// nowhere else on the disk.
-const FORGET: &str = "#!/bin/sh\n\
-# Written by rolesmith's seed: removes cloud-init's copies of the user-data, which hold\n\
-# this node's secrets. They are root-only already; this keeps them out of backups.\n\
-set -eu\n\
-for copy in /var/lib/cloud/instances/*/user-data.txt /var/lib/cloud/instances/*/user-data.txt.i \\\n\
-\x20   /var/lib/cloud/seed/nocloud/user-data; do\n\
-\x20 if [ -s \"$copy\" ]; then\n\
-\x20   : >\"$copy\"\n\
-\x20 fi\n\
-done\n";
+const FORGET: &str = include_str!("../../../cloud-init/forget-seed");
 
 /// Where [`FORGET`] is put.
 const FORGET_PATH: &str = "/var/lib/cloud/scripts/per-boot/90-rolesmith-forget-seed";
