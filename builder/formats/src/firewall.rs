@@ -62,6 +62,8 @@ impl<'a> Rules<'a> {
         let mut out = String::from(HEAD);
         let _ = writeln!(out, "-A INPUT -m set --match-set {BAN4_SET} src -j DROP");
         out.push_str(STATE);
+        // Answers to a broadcast come from an address that conntrack did not see being asked (RFC 2131 section 4.1).
+        out.push_str("-A INPUT -p udp -m udp --sport 67 --dport 68 -j ACCEPT\n");
         out.push_str("-A INPUT -p icmp -m icmp --icmp-type 8 -m limit --limit 10/second --limit-burst 20 -j ACCEPT\n");
         for opening in &self.openings {
             let private = format!("-i {} ", network.private_interface);
@@ -77,9 +79,10 @@ impl<'a> Rules<'a> {
             };
             out.push_str(&accept(opening, &source));
         }
-        // The metadata service would tell any local process this node's seed.
+        // The metadata service would tell any local process this node's seed. Only that: some providers answer for DNS and
+        // NTP at the same address.
         out.push_str(
-            "-A OUTPUT -d 169.254.169.254/32 -m owner ! --uid-owner 0 -m comment --comment \"metadata is for root\" -j REJECT --reject-with icmp-admin-prohibited\n",
+            "-A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner ! --uid-owner 0 -m comment --comment \"metadata is for root\" -j REJECT --reject-with icmp-admin-prohibited\n",
         );
         out.push_str("COMMIT\n");
         out
@@ -99,12 +102,24 @@ impl<'a> Rules<'a> {
             );
         }
         out.push_str("-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 128 -m limit --limit 10/second --limit-burst 20 -j ACCEPT\n");
+        // Routers ask which groups have listeners (RFC 4890 section 4.4.1, RFC 3810).
+        for kind in [130, 131, 132, 143] {
+            let _ = writeln!(
+                out,
+                "-A INPUT -s fe80::/10 -p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT"
+            );
+        }
+        // DHCPv6 is asked by multicast, so conntrack does not know the answers (RFC 8415 section 7.2).
+        out.push_str("-A INPUT -s fe80::/10 -p udp -m udp --dport 546 -j ACCEPT\n");
         let balanced = self.fleet.network.load_balancer.is_some();
         for opening in &self.openings {
             if opening.from == OpenTo::Public || opening.from == OpenTo::LoadBalancer && !balanced {
                 out.push_str(&accept(opening, ""));
             }
         }
+        out.push_str(
+            "-A OUTPUT -d fd00:ec2::254/128 -p tcp -m tcp --dport 80 -m owner ! --uid-owner 0 -m comment --comment \"metadata is for root\" -j REJECT --reject-with icmp6-adm-prohibited\n",
+        );
         out.push_str("COMMIT\n");
         out
     }
