@@ -2,6 +2,7 @@
 
 mod commands;
 mod invalid;
+mod keys;
 mod valid;
 
 use std::path::PathBuf;

@@ -1,0 +1,170 @@
+//! The operator's secrets over the years and between operators, and output that cannot be written.
+
+use std::{
+    fs::File,
+    os::unix::fs::{PermissionsExt as _, symlink},
+};
+
+use rolesmith_testkit::{EPOCH, Run, TestFleet};
+
+use crate::{ROLESMITH, fleets};
+
+const DAY: u64 = 86_400;
+
+/// The smallest fleet with keys of its own.
+fn fleet() -> TestFleet {
+    let fleet = TestFleet::copy_of(ROLESMITH, &fleets("valid").join("smallest"), |_| false);
+    fleet.take_secrets(&TestFleet::init(ROLESMITH, "a"));
+    fleet
+}
+
+/// Runs the program as on that day.
+fn on_day(fleet: &TestFleet, day: u64, args: &[&str]) -> Run {
+    let mut command = fleet.command(args);
+    command.env("SOURCE_DATE_EPOCH", (EPOCH + day * DAY).to_string());
+    Run::of(command)
+}
+
+fn build(fleet: &TestFleet, day: u64) -> Run {
+    let run = on_day(fleet, day, &["build", "--without-agent"]);
+    run.succeeded();
+    run
+}
+
+#[test]
+fn certificates_are_renewed_in_their_last_third_and_check_tells_it_before() {
+    let fleet = fleet();
+    assert!(!build(&fleet, 0).stderr.contains("renewed"));
+    let lock = fleet.read("identities.lock");
+    assert!(!build(&fleet, 200).stderr.contains("renewed"));
+    let quiet = on_day(&fleet, 200, &["check", "--strict"]);
+    quiet.succeeded();
+    assert!(!quiet.stderr.contains("fleet::cert"), "{}", quiet.stderr);
+    let due = on_day(&fleet, 250, &["check", "--strict"]);
+    due.succeeded();
+    assert!(
+        due.stderr.contains("[fleet::certificate-expires]") && due.stderr.contains("2027-01-01"),
+        "{}",
+        due.stderr
+    );
+    let late = on_day(&fleet, 366, &["check", "--strict"]);
+    late.failed();
+    assert!(late.stderr.contains("[fleet::certificate-expired]"));
+
+    assert!(build(&fleet, 250).stderr.contains("The certificate of one"));
+    assert!(!build(&fleet, 250).stderr.contains("renewed"));
+    on_day(&fleet, 366, &["check", "--strict"]).succeeded();
+    // The key is the same, so nothing secret has to travel.
+    assert_eq!(lock, fleet.read("identities.lock"));
+
+    let years = on_day(&fleet, 3_300, &["check", "--strict"]);
+    years.failed();
+    assert!(
+        years.stderr.contains("[fleet::ca-expires]"),
+        "{}",
+        years.stderr
+    );
+}
+
+#[test]
+fn secrets_that_are_not_the_fleets_are_refused_before_anything_is_made() {
+    let fleet = fleet();
+    build(&fleet, 0);
+    // The other operator's copy, from before the node was made.
+    let other = TestFleet::copy_of(ROLESMITH, fleet.dir(), |name| name == "secrets");
+    other.take_secrets(&TestFleet::init(ROLESMITH, "a"));
+    let before = other.tree();
+    let run = other.run(&["user-data", "one"]);
+    run.failed();
+    assert!(
+        run.stdout.is_empty() && run.stderr.contains("identities.lock knows the node one"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("bring secrets/ up to date"));
+    before.assert_unchanged(&other.tree());
+}
+
+#[test]
+fn a_replacement_whose_seed_went_nowhere_did_not_happen() {
+    let fleet = fleet();
+    let seed = fleet.run(&["user-data", "one"]).succeeded().stdout.clone();
+    let before = fleet.tree();
+
+    let mut full = fleet.command(&["user-data", "one", "--replace"]);
+    full.stdout(File::create("/dev/full").expect("Linux has it"));
+    let output = full.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("standard output: ") && !said.contains("panicked"),
+        "{said}"
+    );
+    let directory = fleet.path("nowhere/");
+    std::fs::create_dir(&directory).expect("new");
+    let target = directory.display().to_string();
+    fleet
+        .run(&["user-data", "one", "--replace", "--output", &target])
+        .failed();
+    std::fs::remove_dir(&directory).expect("empty");
+    before.assert_unchanged(&fleet.tree());
+
+    let path = fleet.path("one.yaml").display().to_string();
+    let run = fleet.run(&["user-data", "one", "--replace", "--output", &path]);
+    run.succeeded();
+    assert!(run.stdout.is_empty());
+    let mode = std::fs::metadata(&path)
+        .expect("written")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let new = fleet.run(&["user-data", "one"]).succeeded().stdout.clone();
+    assert_ne!(seed, new);
+    assert_eq!(new, fleet.read("one.yaml"));
+}
+
+#[test]
+fn a_reader_that_went_away_is_nothing_to_complain_about() {
+    let fleet = fleet();
+    for args in [
+        &["schema", "fleet"][..],
+        &["completions", "bash"],
+        &["plan"],
+        &["plan", "--json"],
+        &["user-data", "one"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = fleet.command(args);
+        command.stdout(writer);
+        let output = command.output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {said}");
+        assert!(
+            !said.contains("panicked") && !said.contains("error"),
+            "{args:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn record_writes_what_a_link_leads_to_and_only_what_is_right() {
+    let fleet = fleet();
+    let text = fleet.read("fleet.toml");
+    fleet.write("kept/real.toml", &text);
+    std::fs::remove_file(fleet.path("fleet.toml")).expect("there");
+    symlink("kept/real.toml", fleet.path("fleet.toml")).expect("made");
+    fleet.chmod("kept/real.toml", 0o640);
+
+    fleet.run(&["record", "one", "192.0.2.1"]).failed();
+    assert_eq!(fleet.read("kept/real.toml"), text);
+    fleet.run(&["record", "one", "10.77.0.12"]).succeeded();
+    let link = std::fs::symlink_metadata(fleet.path("fleet.toml")).expect("there");
+    assert!(link.is_symlink());
+    assert!(fleet.read("kept/real.toml").contains("10.77.0.12"));
+    let mode = std::fs::metadata(fleet.path("kept/real.toml"))
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o640);
+}
