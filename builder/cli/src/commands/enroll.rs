@@ -85,7 +85,7 @@ pub fn run(app: &App, args: &Enroll) -> Outcome {
 
 /// Brings secrets to the machine that is this node, and to no other: they would be anybody's there.
 fn secrets(app: &App, args: &Enroll, machine: &Ssh, seed: &Seed, probe: &Probe) -> Outcome {
-    if let Err(found) = is_node(&probe.enrolled, seed) {
+    if let Err(found) = is_node(&probe.enrolled, &seed.fleet, &seed.node, seed.incarnation) {
         return Err(Failure::new(
             format!(
                 "{} is not {} of the fleet {} (incarnation {}): {found}; it gets no secrets",
@@ -108,23 +108,22 @@ fn secrets(app: &App, args: &Enroll, machine: &Ssh, seed: &Seed, probe: &Probe) 
     apply(app, machine, &changes)
 }
 
-/// Whether a machine's identity is that of the seed; otherwise what it is instead.
-fn is_node(enrolled: &Enrolled, seed: &Seed) -> Result<(), String> {
+/// Whether a machine is this incarnation of the node; otherwise what it is instead.
+fn is_node(enrolled: &Enrolled, fleet: &str, node: &str, incarnation: u64) -> Result<(), String> {
     match enrolled {
         Enrolled::No => Err("it belongs to no fleet".into()),
         Enrolled::Unreadable => Err("its identity file cannot be read".into()),
-        Enrolled::As(identity) => {
-            let found = (identity.fleet.as_str(), identity.node.as_str());
-            if found == (seed.fleet.as_str(), seed.node.as_str())
-                && identity.incarnation == seed.incarnation
-            {
-                return Ok(());
-            }
-            Err(format!(
-                "it is {} of the fleet {} (incarnation {})",
-                identity.node, identity.fleet, identity.incarnation
-            ))
+        Enrolled::As(identity)
+            if identity.fleet == fleet
+                && identity.node == node
+                && identity.incarnation == incarnation =>
+        {
+            Ok(())
         }
+        Enrolled::As(identity) => Err(format!(
+            "it is {} of the fleet {} (incarnation {})",
+            identity.node, identity.fleet, identity.incarnation
+        )),
     }
 }
 
@@ -213,4 +212,37 @@ fn install(app: &App, machine: &Ssh, seed: &Seed, probe: &Probe, wanted: &Expect
         seed.node
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rolesmith_model::facts::Identity;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_for_this_incarnation_of_this_node_of_this_fleet() {
+        let machine = |fleet: &str, node: &str, incarnation| {
+            Enrolled::As(Identity {
+                fleet: fleet.into(),
+                node: node.into(),
+                incarnation,
+                origin: Origin::Enroll,
+            })
+        };
+        assert_eq!(
+            is_node(&machine("acme", "app-1", 2), "acme", "app-1", 2),
+            Ok(())
+        );
+        for other in [
+            machine("acne", "app-1", 2),
+            machine("acme", "app-2", 2),
+            machine("acme", "app-1", 1),
+            machine("acme", "app-1", 3),
+            Enrolled::No,
+            Enrolled::Unreadable,
+        ] {
+            assert!(is_node(&other, "acme", "app-1", 2).is_err(), "{other:?}");
+        }
+    }
 }
