@@ -67,7 +67,10 @@ pub fn run(app: &App, args: &Init) -> Outcome {
             atomic::write(&path, bytes.as_bytes())?;
         }
     }
-    app.say(format_args!("The fleet {name} is in {}.", dir.display()));
+    app.say(format_args!(
+        "The fleet {name} is in {}. Commit what .gitignore does not name, the locks too: rolesmith.lock, mirror.lock, identities.lock.",
+        dir.display()
+    ));
     app.say(format_args!(
         "Its keys are in {}: keep a copy where only you can read it. Next: rolesmith -C {} check",
         dir.join(SECRETS_DIR).display(),
