@@ -5,10 +5,16 @@ use std::{thread, time::Duration};
 use rolesmith_model::manifest::POKE_FILE;
 use serde::Deserialize;
 
-use super::{EnrollError, Expectations, Probe, Remote as _, Ssh};
+use super::{EnrollError, Expectations, Probe, Remote as _, RemoteError, Ssh};
 
 /// Seconds in which an installed agent puts the node's firewall on trial.
 pub(super) const TRIAL: u32 = 180;
+
+/// Seconds in which the agent has put rules in force of which it says that they are pending: it says so before it begins, and
+/// a connection made before they are there would prove nothing.
+const LOADING: u32 = 20;
+/// Attempts at a new connection, a second apart: sshd opens a new port a moment after it was told.
+const ATTEMPTS: u32 = 5;
 
 /// What confirming came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +43,12 @@ enum Next {
 }
 
 /// `settled`: the agent has nothing before it, so that what it says is its answer to what was changed on the machine and not
-/// an older one. A set that was taken back is tried again once: whoever left it unconfirmed, here is somebody who does.
-fn next(firewall: &str, settled: bool, tried_again: bool) -> Next {
+/// an older one. `pending`: for how many seconds it has said so. A set that was taken back is tried again once: whoever left it unconfirmed, here is somebody who does.
+fn next(firewall: &str, settled: bool, pending: u32, tried_again: bool) -> Next {
     match (firewall, settled) {
-        ("pending", _) => Next::Confirm,
+        ("pending", true) => Next::Confirm,
+        // It is at other roles already.
+        ("pending", false) if pending >= LOADING => Next::Confirm,
         ("active", true) => Next::InForce,
         ("taken-back", true) if tried_again => Next::TakenBack,
         ("taken-back", true) => Next::TryAgain,
@@ -82,10 +90,10 @@ pub fn confirm(
     probe: &Probe,
     wanted: &Expectations,
 ) -> Result<Confirmation, EnrollError> {
-    let mut tried_again = false;
+    let (mut tried_again, mut pending) = (false, 0);
     for _ in 0..TRIAL {
         let (firewall, settled) = answer(&machine.run(&question())?)?;
-        match next(&firewall, settled, tried_again) {
+        match next(&firewall, settled, pending, tried_again) {
             Next::InForce => return Ok(Confirmation::InForce),
             Next::TakenBack => return Err(EnrollError::TakenBack),
             Next::TryAgain => {
@@ -95,16 +103,31 @@ pub fn confirm(
             Next::Confirm => {
                 let moved = !probe.ssh.ports.contains(&wanted.ssh_port);
                 let port = moved.then_some(wanted.ssh_port);
-                machine
-                    .run_anew(port, "rolesmith-agent firewall confirm\n")
-                    .map_err(EnrollError::LockedOut)?;
+                confirm_anew(machine, port).map_err(EnrollError::LockedOut)?;
                 return Ok(Confirmation::Confirmed);
             }
             // Not there yet: the machine is far away, so there is no event to wait for.
-            Next::Wait => thread::sleep(Duration::from_secs(1)),
+            Next::Wait => {
+                pending += u32::from(firewall == "pending");
+                thread::sleep(Duration::from_secs(1));
+            }
         }
     }
     Err(EnrollError::NoTrial)
+}
+
+fn confirm_anew(machine: &Ssh, port: Option<u16>) -> Result<(), RemoteError> {
+    let mut attempt = 1;
+    loop {
+        match machine.run_anew(port, "rolesmith-agent firewall confirm\n") {
+            Ok(_) => return Ok(()),
+            Err(error) if attempt == ATTEMPTS => return Err(error),
+            Err(_) => {
+                attempt += 1;
+                thread::sleep(Duration::from_secs(1));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -113,20 +136,25 @@ mod tests {
 
     #[test]
     fn what_the_agent_said_before_it_looked_counts_for_nothing() {
-        for (firewall, settled, tried_again, expected) in [
-            ("none", false, false, Next::Wait),
-            ("none", true, false, Next::Wait),
+        for (firewall, settled, pending, tried_again, expected) in [
+            ("none", false, 0, false, Next::Wait),
+            ("none", true, 0, false, Next::Wait),
             // An earlier set is in force, and the new one comes.
-            ("active", false, false, Next::Wait),
-            ("active", true, false, Next::InForce),
-            ("pending", false, false, Next::Confirm),
-            ("pending", true, true, Next::Confirm),
-            ("taken-back", false, false, Next::Wait),
-            ("taken-back", true, false, Next::TryAgain),
-            ("taken-back", true, true, Next::TakenBack),
+            ("active", false, 0, false, Next::Wait),
+            ("active", true, 0, false, Next::InForce),
+            // The rules may not be there yet.
+            ("pending", false, 0, false, Next::Wait),
+            ("pending", false, LOADING, false, Next::Confirm),
+            ("pending", true, 0, true, Next::Confirm),
+            ("taken-back", false, 0, false, Next::Wait),
+            ("taken-back", true, 0, false, Next::TryAgain),
+            ("taken-back", true, 0, true, Next::TakenBack),
         ] {
-            let found = next(firewall, settled, tried_again);
-            assert_eq!(found, expected, "{firewall} {settled} {tried_again}");
+            let found = next(firewall, settled, pending, tried_again);
+            assert_eq!(
+                found, expected,
+                "{firewall} {settled} {pending} {tried_again}"
+            );
         }
     }
 
