@@ -227,7 +227,7 @@ impl Machine<'_> {
                 -o -printf '%M %U:%G %T@ %p %l\n' -type f -exec sha256sum {} + | LC_ALL=C sort -k 2
             systemctl list-unit-files --no-legend --no-pager
             systemctl list-units --type=service,socket,timer,path,mount --state=active,failed --plain --no-legend --no-pager |
-                awk '{ print $1, $2, $3, $4 }' | grep -vE '^(user@|user-runtime-dir@|systemd-(timedated|hostnamed|localed))'
+                awk '{ print $1, $2, $3, $4 }' | grep -vE '^(run-user-|user@|user-runtime-dir@|systemd-(timedated|hostnamed|localed))'
             sshd -T
             ss -H -ltn | awk '{ print $4 }' | sort
             sysctl -a 2>/dev/null | grep -E '^(net.ipv4.(ip_forward|conf.all)|vm.(swappiness|overcommit_memory)|kernel.panic)'",
