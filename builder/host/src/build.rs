@@ -261,7 +261,11 @@ pub fn versions(
         .map_err(BuildError::Key)?,
     ];
     for armored in request.also_trusted {
-        keys.push(public_forms(armored).map_err(BuildError::Key)?);
+        let key = public_forms(armored).map_err(BuildError::Key)?;
+        // An announced key stays announced when it begins to sign.
+        if keys.iter().all(|known| known.fingerprint != key.fingerprint) {
+            keys.push(key);
+        }
     }
     let mut packages = vec![keyring::package(&plan.fleet, &keys)];
     packages.extend(plan.packages.iter().cloned());

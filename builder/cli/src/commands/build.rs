@@ -1,7 +1,7 @@
 //! rolesmith build
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -17,9 +17,6 @@ use crate::{
     report::{Failure, Outcome},
 };
 
-/// Locked by whoever builds, below the fleet's directory.
-const LOCK_FILE: &str = "dist/.lock";
-
 impl From<args::Compression> for Compression {
     fn from(choice: args::Compression) -> Self {
         match choice {
@@ -33,38 +30,28 @@ impl From<args::Compression> for Compression {
 /// Held while dist/ and rolesmith.lock are changed; the kernel releases it however the holder ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Option<File>,
+    _directory: Option<File>,
 }
 
 /// One build at a time in a fleet's directory: two would decide versions apart from each other. A second one waits.
-pub fn lock(app: &App) -> Outcome<Lock> {
-    // Where there is no fleet, nothing is made; the command will say so.
-    if !app.dir.join("fleet.toml").is_file() {
-        return Ok(Lock { _file: None });
-    }
-    let path = app.dir.join(LOCK_FILE);
-    let failed = |error: std::io::Error| {
-        Failure::because(&error, format!("{} must be writable", path.display()))
+///
+/// It is the directory itself that is locked (flock(2)), so that nothing has to be made in one where nothing can be built.
+pub fn lock(app: &App) -> Lock {
+    // What is wrong with the directory is for the reading of the fleet to say.
+    let Ok(directory) = File::open(&app.dir) else {
+        return Lock { _directory: None };
     };
-    std::fs::create_dir_all(app.dir.join("dist")).map_err(failed)?;
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            app.say(format_args!(
-                "Another rolesmith is building in {}; waiting until it is done.",
-                app.dir.display()
-            ));
-            file.lock().map_err(failed)?;
-        }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    if let Err(TryLockError::WouldBlock) = directory.try_lock() {
+        app.say(format_args!(
+            "Another rolesmith is building in {}; waiting until it is done.",
+            app.dir.display()
+        ));
+        // A file system without locks, as NFS may be, cannot tell of another build either.
+        let _ = directory.lock();
     }
-    Ok(Lock { _file: Some(file) })
+    Lock {
+        _directory: Some(directory),
+    }
 }
 
 /// The armored public keys that nodes shall trust beside the signer's.
@@ -89,7 +76,7 @@ pub fn also_trusted(app: &App, plan: &Plan) -> Outcome<Vec<String>> {
 /// Builds what changed and says what that was.
 pub fn run(app: &App, args: &args::Build) -> Outcome {
     let started = Instant::now();
-    let _lock = lock(app)?;
+    let _lock = lock(app);
     let plan = project::plan(app)?;
     let keys = project::keys(app, &plan)?;
     let outcome = packages(app, &plan, &keys, args)?;

@@ -29,7 +29,7 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
         Some(to) => directory(to)?,
         None => app.dir.join(REPO_DIR),
     };
-    let _lock = build::lock(app)?;
+    let _lock = build::lock(app);
     let plan = project::plan(app)?;
     let mut target = Target::new(&root, app.dir.join("dist/index-cache"));
     target.keep_generations = plan.fleet.repository.keep as usize;

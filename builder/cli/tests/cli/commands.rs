@@ -1,6 +1,7 @@
 //! The manners of the commands: exit status, what they write and what they leave alone.
 
 mod documents;
+mod publishing;
 
 use std::collections::BTreeSet;
 

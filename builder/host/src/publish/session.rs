@@ -26,7 +26,7 @@ impl<'a> Session<'a> {
         let root = &target.root;
         let state = root.join(STATE_DIRECTORY);
         // Without records nothing tells the files of others from those that are not needed any more.
-        if !state.exists()
+        if !state.join("lock").exists()
             && ["pool", "dists"]
                 .iter()
                 .any(|name| root.join(name).exists())

@@ -35,6 +35,8 @@ fn the_repository_of_another_program_is_left_alone() {
     let foreign = root.join("pool/main/f/foreign/foreign_1_all.deb");
     fs::create_dir_all(foreign.parent().unwrap()).unwrap();
     fs::write(&foreign, "of others").unwrap();
+    // Another directory of that name is no sign of this program having published here.
+    fs::create_dir(root.join(".rolesmith")).unwrap();
     let refused = publish_tool(directory.path(), "1", START);
     assert!(
         matches!(&refused, Err(PublishError::NotOurs { root: r }) if *r == root),
