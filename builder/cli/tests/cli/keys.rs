@@ -168,3 +168,22 @@ fn record_writes_what_a_link_leads_to_and_only_what_is_right() {
         .mode();
     assert_eq!(mode & 0o777, 0o640);
 }
+
+#[test]
+fn check_tells_a_seed_that_no_provider_takes_once_there_are_seeds() {
+    let fleet = fleet();
+    let comment = format!("{}\"]", "x".repeat(70_000));
+    fleet.edit("fleet.toml", "ops@example.com\"]", &comment);
+    fleet.run(&["check", "--strict"]).succeeded();
+    build(&fleet, 0);
+    let before = fleet.tree();
+    let run = fleet.run(&["check"]);
+    run.failed();
+    assert!(
+        run.stderr.contains("[fleet::user-data-too-long]")
+            && run.stderr.contains("at: fleet.toml:"),
+        "{}",
+        run.stderr
+    );
+    before.assert_unchanged(&fleet.tree());
+}
