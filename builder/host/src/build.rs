@@ -3,6 +3,8 @@
 //! Versions are decided first, then everything is made in memory, in parallel; only when all of it succeeded is a byte
 //! written. The lock comes first and the manifest last: killed in between, the next build finishes the work.
 
+mod lock;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -32,6 +34,8 @@ use crate::{
     publish::PoolFile,
     scan::{Leak, SecretScan},
 };
+
+pub use lock::FleetLock;
 
 /// Name of the lock file in a fleet's directory.
 pub const LOCK_FILE: &str = "rolesmith.lock";
@@ -263,7 +267,10 @@ pub fn versions(
     for armored in request.also_trusted {
         let key = public_forms(armored).map_err(BuildError::Key)?;
         // An announced key stays announced when it begins to sign.
-        if keys.iter().all(|known| known.fingerprint != key.fingerprint) {
+        if keys
+            .iter()
+            .all(|known| known.fingerprint != key.fingerprint)
+        {
             keys.push(key);
         }
     }

@@ -1,7 +1,6 @@
 //! rolesmith build
 
 use std::{
-    fs::{File, TryLockError},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -27,31 +26,14 @@ impl From<args::Compression> for Compression {
     }
 }
 
-/// Held while dist/ and rolesmith.lock are changed; the kernel releases it however the holder ends.
-#[derive(Debug)]
-pub struct Lock {
-    _directory: Option<File>,
-}
-
-/// One build at a time in a fleet's directory: two would decide versions apart from each other. A second one waits.
-///
-/// It is the directory itself that is locked (flock(2)), so that nothing has to be made in one where nothing can be built.
-pub fn lock(app: &App) -> Lock {
-    // What is wrong with the directory is for the reading of the fleet to say.
-    let Ok(directory) = File::open(&app.dir) else {
-        return Lock { _directory: None };
-    };
-    if let Err(TryLockError::WouldBlock) = directory.try_lock() {
+/// Keeps other builds out of the fleet's directory, and says so when that means to wait.
+pub fn lock(app: &App) -> build::FleetLock {
+    build::FleetLock::take(&app.dir, || {
         app.say(format_args!(
             "Another rolesmith is building in {}; waiting until it is done.",
             app.dir.display()
         ));
-        // A file system without locks, as NFS may be, cannot tell of another build either.
-        let _ = directory.lock();
-    }
-    Lock {
-        _directory: Some(directory),
-    }
+    })
 }
 
 /// The armored public keys that nodes shall trust beside the signer's.
