@@ -21,24 +21,25 @@ pub(crate) fn have(tool: &str) -> bool {
     found
 }
 
-/// As [`have`], for a tool that Debian 12 does not have: its absence is no failure there, and the end-to-end tests let the
-/// tool of Debian 13 judge in a root tree of that suite.
+/// Whether this is a sqv that reads cleartext signatures, as Debian 13's apt needs it. Debian 12 has an older one or none,
+/// which is no failure: the end-to-end tests let Debian 13's own apt judge in a root tree of that suite.
 #[allow(
     dead_code,
     reason = "one of the two tests that share this file needs it"
 )]
-pub(crate) fn have_if_packaged(tool: &str) -> bool {
-    let old = std::fs::read_to_string("/etc/debian_version").is_ok_and(|v| v.starts_with("12"));
-    let found = Command::new(tool)
-        .arg("--version")
+pub(crate) fn have_sqv(tool: &str) -> bool {
+    let help = Command::new(tool)
+        .arg("--help")
         .stdin(Stdio::null())
-        .output()
-        .is_ok();
-    if old && !found {
-        let _ = writeln!(std::io::stderr(), "left out: {tool} is not in this Debian");
-        return false;
+        .output();
+    let found = help.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains("--cleartext"));
+    if !found {
+        let _ = writeln!(
+            std::io::stderr(),
+            "left out: {tool} is not there, or too old for cleartext signatures"
+        );
     }
-    have(tool)
+    found
 }
 
 /// Runs a tool in the C locale with no more environment than it needs.

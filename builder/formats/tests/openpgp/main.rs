@@ -18,7 +18,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use rolesmith_formats::openpgp::{
     OpenPgpError, PublicKey, SecretKey, Signer, clearsign, sign_armored,
 };
-use tools::{have, have_if_packaged, ok, run};
+use tools::{have, have_sqv, ok, run};
 
 const CREATED: u64 = 1_700_000_000;
 const TIME: u64 = 1_700_000_100;
@@ -72,7 +72,7 @@ fn accepted_by_both(dir: &Path, key: &PublicKey, message: &str, data: &[u8], det
         gpgv(["--".into(), path("sig"), path("data")]);
     }
     let sqv = sqv();
-    if have_if_packaged(&sqv) {
+    if have_sqv(&sqv) {
         let keyring = ["--keyring".into(), path("key.gpg")];
         let clear = [
             "--cleartext".into(),
@@ -184,7 +184,7 @@ fn two_signatures_serve_clients_that_have_either_key() {
             );
         }
         let sqv = sqv();
-        if have_if_packaged(&sqv) {
+        if have_sqv(&sqv) {
             let args = [
                 "--keyring".into(),
                 path("key.gpg"),
