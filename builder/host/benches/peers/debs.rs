@@ -22,7 +22,7 @@ pub(crate) struct SmallDeb {
     pub(crate) pooled: PathBuf,
 }
 
-/// Makes `count` packages in `directory`: two files each, about 1,700 bytes, signed, gzip (which every peer reads).
+/// Makes `count` packages in `directory`: two files each, about 950 bytes, signed, gzip (which every peer reads).
 pub(crate) fn make(directory: &Path, count: usize, key: &SecretKey) -> Outcome<Vec<SmallDeb>> {
     fs::create_dir_all(directory)?;
     (0..count)
