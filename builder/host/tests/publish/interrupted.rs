@@ -1,5 +1,6 @@
 //! Readers and kills while the repository changes.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -120,12 +121,18 @@ fn a_killed_publisher_leaves_a_whole_suite() {
                 "--ignored",
             ])
             .env(DIRECTORY, directory.path())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        // "running 1 test": it has started, however busy the machine is.
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("running") {
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "{line}");
+        }
         // The moment has to be a random one: no event marks the middle of a system call.
-        std::thread::sleep(Duration::from_micros(rng.gen_range(8_000..60_000)));
+        std::thread::sleep(Duration::from_micros(rng.gen_range(2_000..60_000)));
         child.kill().unwrap();
         let status = child.wait().unwrap();
         assert_eq!(
