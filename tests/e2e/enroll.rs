@@ -52,7 +52,7 @@ fn an_existing_machine_becomes_a_node_and_keeps_what_it_has() {
         &operator,
         &[("shop-1", "legacy", 11), ("shop-2", "shop-2", 12)],
     );
-    up(&spec);
+    assert_eq!(up(&spec), Vec::<String>::new());
     let machine = |name, address| Machine {
         name,
         address,
@@ -114,7 +114,7 @@ fn an_existing_machine_becomes_a_node_and_keeps_what_it_has() {
     brings_a_changed_secret(&first);
 
     tell("the machine is booted again");
-    first.reboot(&spec);
+    assert_eq!(first.reboot(&spec), Vec::<String>::new());
     first.must("rolesmith-agent wait --timeout 120");
     assert_eq!(
         first.firewall(),
@@ -341,7 +341,14 @@ fn wakes_what_was_installed(machine: &mut Machine<'_>, spec: &LabSpec) {
 
     let said = machine.must_ssh(Login::OldRoot, "rolesmith-agent firewall load");
     assert!(said.starts_with("pending"), "{said}");
-    machine.reboot(spec);
+    // Somebody has to look, and systemd says so.
+    assert_eq!(
+        machine.reboot(spec),
+        [
+            "shop-2: systemd is degraded",
+            "shop-2: unit rolesmith-apply.service failed"
+        ]
+    );
     let said = machine.must("rolesmith-agent firewall status");
     assert!(
         said.starts_with("taken back: the machine was started anew"),

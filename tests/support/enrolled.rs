@@ -87,23 +87,31 @@ pub fn leaves(machine: &Machine<'_>, spec: &LabSpec) {
     );
     machine.must_ssh(Login::Password, "true");
     assert!(machine.firewall().contains(":INPUT DROP"), "it stands open");
-    machine.reboot(spec);
+    assert_eq!(machine.reboot(spec), Vec::<String>::new());
     let rules = machine.firewall();
     assert!(!rules.contains("DROP") && !rules.contains("-A "), "{rules}");
     machine.must_ssh(Login::Password, "true");
     assert_eq!(machine.site(WIKI_PORT), "the old wiki\n");
+    // What says that a database was made stays with the database.
     let left = machine.must(
         "find / -xdev -path /proc -prune -o -name '*rolesmith*' -print -o -lname '*rolesmith*' -print | grep -v ^/var/cache/apt | sort
+        find /var/lib/rolesmith -type f
         find /etc/systemd/system -lname /dev/null",
     );
     assert_eq!(
-        left,
-        "/etc/apt/apt.conf.d/60rolesmith\n/etc/postgresql/17/old/conf.d/rolesmith.conf\n/var/lib/rolesmith-redis\n"
+        left.lines().collect::<Vec<_>>(),
+        [
+            "/etc/apt/apt.conf.d/60rolesmith",
+            "/etc/postgresql/17/old/conf.d/rolesmith.conf",
+            "/var/lib/rolesmith",
+            "/var/lib/rolesmith-redis",
+            "/var/lib/rolesmith/db-primary-capable/made",
+        ]
     );
     let clusters = machine.must("pg_lsclusters --no-header | awk '{ print $1, $2, $3, $4 }'");
     assert_eq!(clusters, "17 main 5432 online\n17 old 5433 down\n");
     machine.must(
-        "pg_dropcluster 17 old && rm -r /etc/postgresql/17/old && ! pg_lsclusters | grep old",
+        "pg_dropcluster 17 old && rm -r /etc/postgresql/17/old /var/lib/rolesmith && ! pg_lsclusters | grep old",
     );
     machine.must("systemctl list-units --failed --no-legend | { ! grep . ; }");
 }

@@ -265,8 +265,8 @@ impl Machine<'_> {
         )
     }
 
-    /// Ends it as its button does, and boots it again from its disk.
-    pub fn reboot(&self, machines: &LabSpec) {
+    /// Ends it as its button does, and boots it again from its disk; gives what the machines complain of.
+    pub fn reboot(&self, machines: &LabSpec) -> Vec<String> {
         let before = lab(self.fleet).status().expect("a lab");
         let pid = before
             .nodes
@@ -280,7 +280,7 @@ impl Machine<'_> {
             assert!(Instant::now() < end, "{} does not shut down", self.name);
             std::thread::sleep(Duration::from_millis(100));
         }
-        up(machines);
+        up(machines)
     }
 }
 
