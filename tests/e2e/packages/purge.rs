@@ -9,7 +9,7 @@ use super::{
 };
 
 /// What may be there after a purge that was not before the installation, and why. All else fails the test.
-const MAY_STAY: [(&str, &str); 5] = [
+const MAY_STAY: [(&str, &str); 8] = [
     (
         "/var/lib/rolesmith-redis",
         "data: no purge deletes a database",
@@ -23,7 +23,22 @@ const MAY_STAY: [(&str, &str); 5] = [
         "/var/log/rolesmith",
         "the aggregate: what other machines entrusted to this one",
     ),
+    (
+        "/var/lib/postgresql/17/pkg",
+        "data: no purge deletes a database; pg_dropcluster does",
+    ),
+    (
+        "/etc/postgresql/17/pkg",
+        "its configuration, without which it is no cluster",
+    ),
+    ("/var/log/postgresql", "Debian's, deleted with the cluster"),
     ("/var/lib/cloud", "cloud-init's own"),
+];
+
+/// What was there before and goes: the seed wrote it, the keyring package took it over.
+const MAY_GO: [(&str, &str); 2] = [
+    ("/etc/apt/sources.list.d/pkg.sources", "its conffile"),
+    ("/usr/share/keyrings/pkg-archive-keyring.asc", "its file"),
 ];
 
 /// Users stay, so that no later user gets the files of an earlier one with his number (Policy 9.2.2 leaves it open).
@@ -80,12 +95,21 @@ pub fn purge(fleet: &Fleet, before: &Inventory) {
         .contains(&unit.as_str());
         assert!(state != "masked" || !masked_by_us, "{unit} is still masked");
     }
+    // Everything of ours has the project's or the fleet's name in its path.
+    let ours = |line: &String| {
+        ["rolesmith", "/pkg-", "/pkg.", "/17/pkg"]
+            .iter()
+            .any(|name| line.contains(name))
+    };
     let strange: Vec<_> = inventory::difference(&before.files, &after.files)
         .into_iter()
-        .filter(|line| line.contains("rolesmith") || line.contains("pkg-") || line.contains("pkg."))
-        .filter(|line| !MAY_STAY.iter().any(|(path, _)| names(line, path)))
-        // The cluster and its configuration, the fleet's name in them.
-        .filter(|line| !line.contains("postgresql"))
+        .filter(ours)
+        .filter(|line| {
+            !MAY_STAY
+                .iter()
+                .chain(&MAY_GO)
+                .any(|(path, _)| names(line, path))
+        })
         .collect();
     assert!(strange.is_empty(), "left behind: {strange:#?}");
     let users: Vec<_> = inventory::difference(&before.names, &after.names);
