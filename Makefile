@@ -72,8 +72,8 @@ test-publish:
 	cargo test --locked --package rolesmith-host --test publish -- --ignored --skip child_
 
 # Each boots real machines, so they run as root and one after the other.
-test-nodes: build deb
-	$(MAKE) root-test NAME=repository
+test-nodes: build agent-deb
+	$(MAKE) root-test NAME=repository FILTER="--skip installed"
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
 	$(MAKE) root-test NAME=packages
@@ -83,8 +83,10 @@ root-test:
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(AS_ROOT)" \
 	cargo test --locked --package rolesmith-tests --test $(NAME) -- $(FILTER) --ignored --test-threads=1 --nocapture
 
-test-all: test
+# The builder's own package takes an optimised build of everything.
+test-all: test deb
 	$(MAKE) lint
+	$(MAKE) root-test NAME=repository FILTER=installed
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
 
 lint:
