@@ -148,5 +148,5 @@ fn names(line: &str, path: &str) -> bool {
     let line = line.trim_start_matches(['+', '~', '-', ' ']);
     let line = line.strip_prefix("content of ").unwrap_or(line);
     line.strip_prefix(path)
-        .is_some_and(|rest| rest.starts_with([' ', '/']))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '/']))
 }
