@@ -14,13 +14,17 @@ use std::{
 /// The checkout.
 #[must_use]
 pub fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the checkout").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is in the checkout")
+        .to_owned()
 }
 
 /// Where fleets, caches and labs of the tests live.
 #[must_use]
 pub fn work_dir() -> PathBuf {
-    std::env::var_os("ROLESMITH_TEST_DIR").map_or_else(|| checkout().join("target/e2e"), PathBuf::from)
+    std::env::var_os("ROLESMITH_TEST_DIR")
+        .map_or_else(|| checkout().join("target/e2e"), PathBuf::from)
 }
 
 /// Ends the test where it is not root: a test that is skipped in silence proves nothing.
@@ -48,14 +52,17 @@ impl Fleet {
     /// Where the program fails.
     #[must_use]
     pub fn create(name: &str, fleet_toml: &str) -> Self {
-        let fleet = Self { dir: work_dir().join("fleets").join(name) };
+        let fleet = Self {
+            dir: work_dir().join("fleets").join(name),
+        };
         fleet.lab_down();
         if fleet.dir.exists() {
             std::fs::remove_dir_all(&fleet.dir).expect("an old fleet can be removed");
         }
         std::fs::create_dir_all(&fleet.dir).expect("a directory can be made");
         fleet.run(&["init", "--name", name]);
-        std::fs::write(fleet.dir.join("fleet.toml"), fleet_toml).expect("fleet.toml can be written");
+        std::fs::write(fleet.dir.join("fleet.toml"), fleet_toml)
+            .expect("fleet.toml can be written");
         fleet
     }
 
@@ -80,7 +87,10 @@ impl Fleet {
     /// # Panics
     /// Where it cannot be started or fails.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        let output = self.command(arguments).output().expect("the program starts: run `cargo build` first");
+        let output = self
+            .command(arguments)
+            .output()
+            .expect("the program starts: run `cargo build` first");
         assert!(
             output.status.success(),
             "rolesmith {arguments:?} failed\n{}{}",

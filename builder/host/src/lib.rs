@@ -1,14 +1,14 @@
 //! The operator's machine: loading fleets, keys, publishing, mirroring.
 
+pub mod archive;
 pub mod atomic;
-pub mod mirror;
-pub mod publish;
-pub mod load;
+pub mod build;
 pub mod ca;
+pub mod enroll;
 pub mod gpg;
 pub mod identity;
+pub mod load;
+pub mod mirror;
+pub mod publish;
 pub mod scan;
 pub mod secrets;
-pub mod build;
-pub mod archive;
-pub mod enroll;

@@ -277,9 +277,7 @@ impl Check<'_> {
         };
         for path in &entry.also_trusted {
             let text = path.get_ref();
-            let inside = text
-                .split('/')
-                .all(|part| !["", ".", ".."].contains(&part));
+            let inside = text.split('/').all(|part| !["", ".", ".."].contains(&part));
             if !inside {
                 self.error(
                     "fleet::repository-also-trusted",
