@@ -141,7 +141,7 @@ impl<P: Programs> Firewall<'_, P> {
 
     /// Loads the confirmed set before the network comes up. A pending one is forgotten: nothing unconfirmed survives a boot.
     ///
-    /// A family whose rules cannot be loaded gets [`fallback`] rules, so that the machine never stands open; the next
+    /// A family whose rules cannot be loaded gets `fallback` rules, so that the machine never stands open; the next
     /// `apply` tries the confirmed ones again.
     ///
     /// # Errors

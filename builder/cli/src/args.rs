@@ -1,5 +1,10 @@
 //! The command line.
 
+#![allow(
+    rustdoc::invalid_html_tags,
+    reason = "these comments are the help that clap shows"
+)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -183,7 +188,7 @@ pub struct UserData {
 pub struct Enroll {
     /// The node
     pub node: String,
-    /// Where ssh finds it: [user@]host
+    /// Where ssh finds it: host or user@host
     #[arg(long, value_name = "HOST")]
     pub ssh: String,
     /// Port of its sshd [default: the node's ssh_port]

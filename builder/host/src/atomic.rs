@@ -45,10 +45,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with_mode(path, bytes, 0o644)
 }
 
-/// As [`write`], with another mode: 0600 for what is secret.
+/// As [`write()`], with another mode: 0600 for what is secret.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let parent = parent_of(path);
     fs::create_dir_all(parent)?;

@@ -1,5 +1,11 @@
 //! fleet.toml as it is written: shapes and spans, nothing checked beyond them.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "these comments name tables of TOML and are the descriptions of the JSON Schema"
+)]
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

@@ -2,6 +2,12 @@
 //!
 //! The JSON Schema that editors use comes from these types, so their comments are what a person sees while typing.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "these comments name tables of TOML and are the descriptions of the JSON Schema"
+)]
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
