@@ -132,6 +132,9 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
     };
     let steps = Steps::new(app);
     let report = rolesmith_lab::up(&spec, &options, &steps);
+    if report.is_ok() {
+        first_look(app, plan.fleet.name.as_str(), &steps)?;
+    }
     steps.finish();
     let report = report.map_err(lab_failure)?;
     if app.json {
@@ -345,6 +348,20 @@ fn logs(app: &App, node: &str) -> Outcome {
     }
     line(format_args!("journal:"))?;
     lab.logs(node, &["--boot".into()]).map_err(lab_failure)?;
+    Ok(())
+}
+
+/// Each agent looks at its node's health every few seconds; the first look is awaited, so that the status that people ask for
+/// next is not older than the boot. What it says is for `lab status` to tell.
+fn first_look(app: &App, name: &str, steps: &Steps) -> Outcome {
+    let lab = Lab::open(&state_dir(app, name)?).map_err(lab_failure)?;
+    for node in lab.status().map_err(lab_failure)?.nodes {
+        if node.state == RunState::Running {
+            steps.say(&node.name, "waiting for the agent's first look");
+            // A fleet without the agent has nobody to ask.
+            let _ = lab.output(&node.name, &["rolesmith-agent", "wait", "--timeout", "60"]);
+        }
+    }
     Ok(())
 }
 
