@@ -76,7 +76,6 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=repository FILTER="--skip installed"
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
-	$(MAKE) root-test NAME=packages
 	$(MAKE) root-test NAME=enroll
 
 root-test:
@@ -87,6 +86,7 @@ root-test:
 test-all: test deb
 	$(MAKE) lint
 	$(MAKE) root-test NAME=repository FILTER=installed
+	$(MAKE) root-test NAME=packages
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
 
 lint:
