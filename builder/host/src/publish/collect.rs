@@ -11,7 +11,7 @@ use super::execute::execute;
 use super::gather::published_packages;
 use super::journal::Journal;
 use super::plan::Step;
-use super::state::{Generation, Records, codenames};
+use super::state::{Generation, Records, STATE_DIRECTORY, codenames};
 use super::{PublishError, io_error};
 use crate::atomic;
 
@@ -58,22 +58,40 @@ pub(super) fn sweep(root: &Path, journal: &Journal) -> Result<(), PublishError> 
         .filter(|path| !needed.contains(*path));
     steps.extend(created.map(|path| Step::Remove { path: path.clone() }));
     for directory in journal.directories() {
-        let path = root.join(&directory);
-        let failed = |error| io_error("look at", &path)(error);
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(failed(error)),
-        };
-        for entry in entries {
-            let name = entry.map_err(failed)?.file_name();
-            if let Some(name) = name.to_str().filter(|_| atomic::is_temp(&name)) {
-                let path = format!("{directory}/{name}");
-                steps.push(Step::Remove { path });
-            }
-        }
+        temporary_files(root, &directory, &mut steps)?;
     }
     execute(root, &steps)
+}
+
+/// Deletes what a run left that was killed while it wrote its [`Journal`], so that none tells of it: the journal's own
+/// temporary file, beside the records.
+pub(super) fn sweep_state(root: &Path) -> Result<(), PublishError> {
+    let mut steps = Vec::new();
+    temporary_files(root, STATE_DIRECTORY, &mut steps)?;
+    execute(root, &steps)
+}
+
+/// Adds the steps that delete the temporary files in one directory.
+fn temporary_files(
+    root: &Path,
+    directory: &str,
+    steps: &mut Vec<Step>,
+) -> Result<(), PublishError> {
+    let path = root.join(directory);
+    let failed = |error| io_error("look at", &path)(error);
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        if let Some(name) = name.to_str().filter(|_| atomic::is_temp(&name)) {
+            let path = format!("{directory}/{name}");
+            steps.push(Step::Remove { path });
+        }
+    }
+    Ok(())
 }
 
 /// Everything below `dists/` and `pool/` that the generations speak of, as paths below the root.

@@ -35,6 +35,7 @@ impl<'a> Session<'a> {
         }
         make_directory(&state)?;
         let lock = Lock::take(&state.join("lock"), target.when_busy)?;
+        collect::sweep_state(root)?;
         if let Some(journal) = Journal::left(root)? {
             collect::sweep(root, &journal)?;
             Journal::close(root)?;

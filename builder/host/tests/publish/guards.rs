@@ -82,6 +82,17 @@ fn what_a_killed_run_left_goes_and_what_others_put_there_stays() {
 }
 
 #[test]
+fn a_run_killed_while_it_wrote_its_journal_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = target(directory.path()).root;
+    publish_tool(directory.path(), "1", START).unwrap();
+    let half = root.join(".rolesmith/.rolesmith-tmp-1-1");
+    fs::write(&half, "+pool/main/t/to").unwrap();
+    publish_tool(directory.path(), "1", START + 1).unwrap();
+    assert!(!half.exists());
+}
+
+#[test]
 fn what_cannot_be_placed_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     let root = target(directory.path()).root;
