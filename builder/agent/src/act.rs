@@ -8,8 +8,7 @@ use rolesmith_model::manifest::CONF_DIR;
 
 use crate::decide::{Action, Failure, FileSpec, Verb};
 use crate::files::{self, Access, Root};
-use crate::firewall::{Firewall, Set, SetFile};
-use crate::guard::{GUARDED_ROLE, is_guarded};
+use crate::firewall::Firewall;
 use crate::inputs::redact;
 use crate::observe::Contents;
 use crate::program::{Call, EX_TEMPFAIL, Ended, ProgramError, Programs};
@@ -160,19 +159,10 @@ impl<P: Programs> Actor<'_, P> {
     }
 
     fn guard(&self, name: &str, confirmed: bool) -> Result<(), String> {
-        let mut set = Set::default();
-        for (path, spec) in self.guarded {
-            debug_assert!(is_guarded(GUARDED_ROLE, path));
-            let bytes = self.contents.get(GUARDED_ROLE, path).unwrap_or_default();
-            let text =
-                String::from_utf8(bytes.to_vec()).map_err(|_| format!("{path} is not UTF-8"))?;
-            set.files.push(SetFile {
-                path: path.clone(),
-                mode: spec.mode,
-                owner: spec.owner,
-                text,
-            });
-        }
+        let guarded = self.guarded.iter();
+        let set = self
+            .contents
+            .set(guarded.map(|(path, spec)| (path.as_str(), spec)))?;
         let firewall = Firewall {
             root: self.root,
             programs: self.programs,

@@ -15,8 +15,10 @@ use crate::program::{Call, ProgramError, Programs};
 
 mod fallback;
 mod set;
+mod way_in;
 
 pub use set::{Saved, Set, SetFile, sets_way_back, way_back};
+pub use way_in::keeps_way_in;
 
 /// Directory of the sets that are in use.
 pub const SETS_DIR: &str = "/var/lib/rolesmith/guard/sets";
@@ -53,6 +55,16 @@ pub struct Firewall<'a, P> {
     pub now: u64,
 }
 
+/// A set that was put in force or is tried, by its fingerprint.
+#[must_use]
+pub fn read_set(root: &Root, name: &str) -> Seen<Set> {
+    files::read_json(&set_path(root, name))
+}
+
+fn set_path(root: &Root, name: &str) -> PathBuf {
+    root.join(SETS_DIR).join(format!("{name}.json"))
+}
+
 impl<P: Programs> Firewall<'_, P> {
     /// Puts a set in force: for good, or until it is confirmed or taken back. What fails is undone.
     ///
@@ -67,7 +79,7 @@ impl<P: Programs> Firewall<'_, P> {
         let _lock = self.lock()?;
         // Damage to what was before must not keep this set from being put in force.
         let guard = self.guard().unwrap_or_default();
-        files::write_json(&self.set_path(name), set, Access::PRIVATE)?;
+        files::write_json(&set_path(self.root, name), set, Access::PRIVATE)?;
         if confirmed {
             let before = self.set_of(guard.confirmed.as_deref());
             if let Err(error) = self.install(set) {
@@ -263,16 +275,12 @@ impl<P: Programs> Firewall<'_, P> {
         Guard::load(self.root).map_err(FirewallError::Damaged)
     }
 
-    fn set_path(&self, name: &str) -> PathBuf {
-        self.root.join(SETS_DIR).join(format!("{name}.json"))
-    }
-
     /// A set by name; no name is the empty set.
     fn set_of(&self, name: Option<&str>) -> Result<Set, FirewallError> {
         let Some(name) = name else {
             return Ok(Set::default());
         };
-        match files::read_json(&self.set_path(name)) {
+        match read_set(self.root, name) {
             Seen::Is(set) => Ok(set),
             Seen::Absent => Err(FirewallError::Damaged(format!(
                 "{SETS_DIR}/{name}.json is missing"

@@ -4,7 +4,8 @@
 //! from a seed a new set is in force at once. On a machine that was there before (`enroll`), whoever sent it may cut
 //! themselves off by it, so it is *pending* until somebody who still gets in says `rolesmith-agent firewall confirm`;
 //! after [`PATIENCE`] seconds, or at a reboot, everything returns to how it was, and the set is not tried again until it
-//! changes or `rolesmith-agent firewall load` asks for it.
+//! changes or `rolesmith-agent firewall load` asks for it. Once a set was confirmed, another that leaves the way in as it
+//! is ([`crate::firewall::keeps_way_in`]) needs nobody: members join and packages are upgraded while no one looks.
 //!
 //! This module is pure but for reading and writing its state; [`crate::firewall`] acts.
 
@@ -70,6 +71,17 @@ pub struct Guard {
     pub fallback: Option<String>,
 }
 
+/// How far a set that was never confirmed is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The machine was made from a seed: there is no other way in that it could close.
+    Machine,
+    /// It leaves the way in as the confirmed set has it.
+    WayIn,
+    /// It may lock somebody out.
+    Nothing,
+}
+
 /// What has to happen to the wanted set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -106,10 +118,9 @@ impl Guard {
         files::write_json(&root.join(GUARD_FILE), self, Access::PUBLIC)
     }
 
-    /// What has to happen so that `wanted` is in force. `installed` tells whether its files stand in their places;
-    /// `trusted` is a machine that needs no confirmation.
+    /// What has to happen so that `wanted` is in force. `installed` tells whether its files stand in their places.
     #[must_use]
-    pub fn step(&self, wanted: &str, installed: bool, trusted: bool) -> Step {
+    pub fn step(&self, wanted: &str, installed: bool, trust: Trust) -> Step {
         if self.confirmed.as_deref() == Some(wanted) && self.pending.is_none() {
             // Somebody changed a file by hand: what was confirmed once may come back without being asked for.
             return if installed && self.fallback.is_none() {
@@ -118,7 +129,7 @@ impl Guard {
                 Step::Activate
             };
         }
-        if trusted {
+        if trust == Trust::Machine {
             return Step::Activate;
         }
         match (&self.pending, &self.rejected) {
@@ -126,6 +137,7 @@ impl Guard {
             // A pending one that the facts no longer want is left to its timer: the way back leads to the confirmed
             // state, never from one attempt into another.
             (Some(pending), _) => Step::AwaitConfirmation(pending.clone()),
+            (None, _) if trust == Trust::WayIn && self.confirmed.is_some() => Step::Activate,
             (None, Some(rejected)) if rejected.set == wanted => Step::Rejected(rejected.clone()),
             (None, _) => Step::Try,
         }
@@ -203,52 +215,72 @@ mod tests {
     #[test]
     fn a_machine_from_a_seed_is_never_asked() {
         let guard = Guard::default();
-        assert_eq!(guard.step("a", false, true), Step::Activate);
+        assert_eq!(guard.step("a", false, Trust::Machine), Step::Activate);
         let guard = guard.activated("a");
-        assert_eq!(guard.step("a", true, true), Step::Nothing);
-        assert_eq!(guard.step("a", false, true), Step::Activate);
-        assert_eq!(guard.step("b", false, true), Step::Activate);
+        assert_eq!(guard.step("a", true, Trust::Machine), Step::Nothing);
+        assert_eq!(guard.step("a", false, Trust::Machine), Step::Activate);
+        assert_eq!(guard.step("b", false, Trust::Machine), Step::Activate);
         // Booted with built-in rules: what was confirmed comes back, on every machine.
         let guard = Guard {
             fallback: Some("no ipset".into()),
             ..guard
         };
-        assert_eq!(guard.step("a", true, true), Step::Activate);
-        assert_eq!(guard.step("a", true, false), Step::Activate);
+        assert_eq!(guard.step("a", true, Trust::Machine), Step::Activate);
+        assert_eq!(guard.step("a", true, Trust::Nothing), Step::Activate);
         assert_eq!(guard.activated("a").fallback, None);
     }
 
     #[test]
     fn an_enrolled_machine_is_asked_and_can_go_back() {
         let guard = Guard::default();
-        assert_eq!(guard.step("a", false, false), Step::Try);
+        assert_eq!(guard.step("a", false, Trust::Nothing), Step::Try);
         let trying = guard.tried("a", 1000);
         let pending = Pending {
             set: "a".into(),
             until: 1120,
         };
         assert_eq!(
-            trying.step("a", true, false),
+            trying.step("a", true, Trust::Nothing),
             Step::AwaitConfirmation(pending.clone())
         );
         assert_eq!(
-            trying.step("b", false, false),
+            trying.step("b", false, Trust::Nothing),
             Step::AwaitConfirmation(pending)
         );
 
         let kept = trying.confirmed().unwrap();
-        assert_eq!(kept.step("a", true, false), Step::Nothing);
-        assert_eq!(kept.step("a", false, false), Step::Activate);
-        assert_eq!(kept.step("b", false, false), Step::Try);
+        assert_eq!(kept.step("a", true, Trust::Nothing), Step::Nothing);
+        assert_eq!(kept.step("a", false, Trust::Nothing), Step::Activate);
+        assert_eq!(kept.step("b", false, Trust::Nothing), Step::Try);
         assert_eq!(kept.confirmed(), None);
 
         let back = kept
             .tried("b", 2000)
             .rolled_back("nobody confirmed", 2120)
             .unwrap();
-        assert!(matches!(back.step("b", false, false), Step::Rejected(_)));
-        assert_eq!(back.step("c", false, false), Step::Try);
-        assert_eq!(back.step("a", true, false), Step::Nothing);
+        assert!(matches!(
+            back.step("b", false, Trust::Nothing),
+            Step::Rejected(_)
+        ));
+        assert_eq!(back.step("c", false, Trust::Nothing), Step::Try);
+        assert_eq!(back.step("a", true, Trust::Nothing), Step::Nothing);
         assert_eq!(back.rolled_back("again", 3000), None);
+    }
+
+    #[test]
+    fn what_leaves_the_way_in_needs_nobody_once_a_set_was_confirmed() {
+        let guard = Guard::default();
+        assert_eq!(guard.step("a", false, Trust::WayIn), Step::Try);
+        let kept = guard.tried("a", 1000).confirmed().unwrap();
+        assert_eq!(kept.step("b", false, Trust::WayIn), Step::Activate);
+        // An attempt is brought to its end first.
+        let trying = kept.tried("b", 2000);
+        assert!(matches!(
+            trying.step("c", false, Trust::WayIn),
+            Step::AwaitConfirmation(_)
+        ));
+        // What an agent took back that asked about it.
+        let back = trying.rolled_back("nobody confirmed", 2120).unwrap();
+        assert_eq!(back.step("b", false, Trust::WayIn), Step::Activate);
     }
 }

@@ -11,9 +11,10 @@ use rolesmith_model::facts::{
 use rolesmith_model::ids::{NodeName, RoleName};
 use rolesmith_model::manifest::{CONFIGURED_DIR, RoleManifest};
 
-use crate::decide::{Observed, RoleSeen};
+use crate::decide::{FileSpec, Observed, RoleSeen};
 use crate::files::{self, Root, Seen, read_json};
-use crate::guard::Guard;
+use crate::firewall::{Set, SetFile, keeps_way_in, read_set};
+use crate::guard::{GUARDED_ROLE, Guard, is_guarded};
 use crate::inputs;
 use crate::program::{Call, ProgramError, Programs};
 use crate::state::Memory;
@@ -36,6 +37,29 @@ impl Contents {
         self.0
             .get(&(role.to_owned(), path.to_owned()))
             .map(Vec::as_slice)
+    }
+
+    /// The guarded files among these, as a set.
+    ///
+    /// # Errors
+    /// The file that is not UTF-8, in words.
+    pub fn set<'a>(
+        &self,
+        files: impl Iterator<Item = (&'a str, &'a FileSpec)>,
+    ) -> Result<Set, String> {
+        let mut set = Set::default();
+        for (path, spec) in files.filter(|(path, _)| is_guarded(GUARDED_ROLE, path)) {
+            let bytes = self.get(GUARDED_ROLE, path).unwrap_or_default();
+            let text =
+                String::from_utf8(bytes.to_vec()).map_err(|_| format!("{path} is not UTF-8"))?;
+            set.files.push(SetFile {
+                path: path.to_owned(),
+                mode: spec.mode,
+                owner: spec.owner,
+                text,
+            });
+        }
+        Ok(set)
     }
 }
 
@@ -155,6 +179,7 @@ pub fn observe(
         node: Seen::Absent,
         roles: BTreeMap::new(),
         guard,
+        keeps_way_in: false,
         memory: memory.clone(),
         boot: String::from_utf8_lossy(&boot).trim().to_owned(),
         failures: BTreeMap::new(),
@@ -200,6 +225,7 @@ pub fn observe(
         let observed = source.role(&role, package, &mut contents)?;
         seen.roles.insert(role, observed);
     }
+    seen.keeps_way_in = way_in_is_kept(root, &seen, &contents);
     let names: BTreeSet<&str> = seen
         .roles
         .values()
@@ -218,6 +244,27 @@ pub fn observe(
             .collect();
     }
     Ok((seen, contents))
+}
+
+/// Whether the guarded files that are wanted leave the way in as the confirmed ones have it; a set that cannot be read is
+/// none to compare with.
+fn way_in_is_kept(root: &Root, seen: &Observed, contents: &Contents) -> bool {
+    let Some(confirmed) = &seen.guard.confirmed else {
+        return false;
+    };
+    let files = seen
+        .roles
+        .get(GUARDED_ROLE)
+        .map_or(&[][..], |base| &base.files);
+    let wanted: Option<Vec<_>> = files
+        .iter()
+        .map(|file| Some((file.path.as_str(), file.wanted.as_ref().ok()?)))
+        .collect();
+    let wanted = wanted.and_then(|files| contents.set(files.into_iter()).ok());
+    match (read_set(root, confirmed), wanted) {
+        (Seen::Is(confirmed), Some(wanted)) => keeps_way_in(&confirmed, &wanted),
+        _ => false,
+    }
 }
 
 fn manifest_of(role: &RoleSeen) -> Option<&RoleManifest> {

@@ -12,8 +12,8 @@ use crate::status::{Status, firewall};
 
 /// Load, confirm or take back firewall rules and ssh settings
 ///
-/// On a machine that was enrolled, new rules and ssh settings are taken back after 120 seconds, and at a reboot, unless
-/// somebody confirms that the machine can still be reached.
+/// On a machine that was enrolled, the first rules and ssh settings, and later ones that may close the way in, are taken
+/// back after 120 seconds, and at a reboot, unless somebody confirms that the machine can still be reached.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FirewallArgs {
     #[command(subcommand)]

@@ -375,6 +375,13 @@ fn an_enrolled_machine_opens_nothing_before_its_rules_are_confirmed() {
         words(&decide(&seen)),
         ["guard false", "join app", "Restart app.service"]
     );
+    // Nobody is needed where nobody can be locked out.
+    seen.keeps_way_in = true;
+    assert_eq!(
+        words(&decide(&seen)),
+        ["guard true", "join app", "Restart app.service"]
+    );
+    seen.keeps_way_in = false;
     let set = set_fingerprint(&[("firewall.v4", &spec("newer")), ("sshd.conf", &spec("new"))]);
     seen.guard = seen.guard.tried(&set, 1000);
     let decision = decide(&seen);

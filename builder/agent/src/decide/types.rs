@@ -86,6 +86,8 @@ pub struct Observed {
     pub roles: BTreeMap<String, RoleSeen>,
     /// The guard of what can lock people out.
     pub guard: Guard,
+    /// The guarded files as they have to be leave the way in as the confirmed ones have it.
+    pub keeps_way_in: bool,
     /// What was done before.
     pub memory: Memory,
     /// This boot (`/proc/sys/kernel/random/boot_id`).

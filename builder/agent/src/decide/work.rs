@@ -7,7 +7,7 @@ use rolesmith_model::manifest::{Cluster, ManagedUnit, OnChange, RoleManifest, St
 
 use super::{Action, Failure, FileSpec, Observed, RoleSeen, UnitSeen, Verb};
 use crate::files::{Seen, digest};
-use crate::guard::{GUARDED_ROLE, Guard, Step, is_guarded};
+use crate::guard::{GUARDED_ROLE, Guard, Step, Trust, is_guarded};
 use crate::state::{JoinResult, RolePhase};
 
 /// A role's version and files as one value. Guarded files are not part of it: they have a life of their own.
@@ -280,8 +280,12 @@ impl Work<'_> {
                 .iter()
                 .any(|path| is_guarded(GUARDED_ROLE, path));
         let fingerprint = set_fingerprint(&set);
-        let trusted = self.identity.origin == Origin::Seed;
-        match guard.step(&fingerprint, installed, trusted) {
+        let trust = match self.identity.origin {
+            Origin::Seed => Trust::Machine,
+            _ if self.seen.keeps_way_in => Trust::WayIn,
+            _ => Trust::Nothing,
+        };
+        match guard.step(&fingerprint, installed, trust) {
             Step::Nothing => {}
             Step::Activate => self.actions.push(Action::Guard {
                 set: fingerprint,

@@ -106,6 +106,7 @@ pub(super) fn fresh() -> Observed {
         }),
         roles: [("base".to_owned(), base), ("app".to_owned(), app)].into(),
         guard: Guard::default(),
+        keeps_way_in: false,
         memory: Memory::default(),
         boot: "boot-1".to_owned(),
         failures: BTreeMap::new(),

@@ -282,6 +282,7 @@ proptest! {
     fn an_enrolled_machine_never_confirms_by_itself(mut seen in any_machine()) {
         super::identity(&mut seen).origin = Origin::Enroll;
         seen.guard = Guard::default();
+        seen.keeps_way_in = true;
         run(&mut seen, Cut::Never);
         prop_assert_eq!(seen.guard.confirmed, None);
     }
