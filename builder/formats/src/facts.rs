@@ -61,6 +61,7 @@ pub fn package(
         suite: fleet.suite.codename().into(),
         version,
         genesis: Genesis::Open,
+        agent_port: fleet.network.agent_port,
         members: plan
             .nodes
             .iter()

@@ -26,6 +26,9 @@ pub const SECRETS_DIR: &str = "/etc/rolesmith/secrets";
 /// Format of the facts; an agent refuses a newer one than it knows.
 pub const FACTS_FORMAT: u32 = 1;
 
+/// Where agents listen unless fleet.toml says otherwise (TCP). IANA has assigned it to nobody.
+pub const AGENT_PORT: u16 = 7432;
+
 /// Whether an empty fleet may still form its clusters (rule 7 of the high-availability rules).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,10 +73,18 @@ pub struct Facts {
     pub version: u64,
     /// Whether clusters may be formed from nothing.
     pub genesis: Genesis,
+    /// Where its members' agents listen on their private addresses (TCP).
+    #[serde(default = "agent_port")]
+    pub agent_port: u16,
     /// Its members by name.
     pub members: Vec<Member>,
     /// Version of each fleet package that nodes should run.
     pub packages: BTreeMap<String, String>,
+}
+
+/// Facts of older builders do not say where agents listen.
+const fn agent_port() -> u16 {
+    AGENT_PORT
 }
 
 /// A file of scope "node". Its bytes stand beside it at `files/<role>/<path>`.

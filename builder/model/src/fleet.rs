@@ -86,6 +86,8 @@ pub struct Network {
     pub admin_ssh_keys: Vec<String>,
     /// Private address of the load balancer.
     pub load_balancer: Option<Ipv4Addr>,
+    /// Where agents listen, in the private network.
+    pub agent_port: u16,
 }
 
 /// A machine.

@@ -117,6 +117,9 @@ pub struct NetworkEntry {
     /// The private address of the load balancer.
     #[schemars(with = "Option<String>")]
     pub load_balancer: Option<Spanned<String>>,
+    /// Where nodes' agents speak to each other, in the private network. Default 7432.
+    #[schemars(with = "Option<u16>")]
+    pub agent_port: Option<Spanned<i64>>,
 }
 
 /// [nodes.<name>]

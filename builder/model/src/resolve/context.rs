@@ -32,6 +32,7 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
             "private_interface": fleet.network.private_interface,
             "public_interface": fleet.network.public_interface,
             "load_balancer": fleet.network.load_balancer.map(|a| a.to_string()),
+            "agent_port": fleet.network.agent_port,
         }),
     );
     let upstream = match fleet.repository.upstream {

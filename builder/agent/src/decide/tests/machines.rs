@@ -86,6 +86,7 @@ pub(super) fn fresh() -> Observed {
             suite: "trixie".to_owned(),
             version: 7,
             genesis: Genesis::Open,
+            agent_port: rolesmith_model::facts::AGENT_PORT,
             members: vec![Member {
                 name: "n1".to_owned(),
                 address: None,

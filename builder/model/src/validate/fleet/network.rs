@@ -6,8 +6,8 @@ use toml::Spanned;
 
 use super::Check;
 use crate::{
-    finding::Place, fleet::Network, fleet_file::NetworkEntry, network::Ipv4Network,
-    validate::syntax,
+    facts::AGENT_PORT, finding::Place, fleet::Network, fleet_file::NetworkEntry,
+    network::Ipv4Network, validate::syntax,
 };
 
 impl Check<'_> {
@@ -113,6 +113,7 @@ impl Check<'_> {
             .load_balancer
             .as_ref()
             .and_then(|lb| self.address(lb, private, "load balancer"));
+        let agent_port = self.port("agent_port", entry.agent_port.as_ref(), AGENT_PORT);
         Some(Network {
             private: private?,
             private_interface,
@@ -123,6 +124,7 @@ impl Check<'_> {
                 .map(|k| k.get_ref().clone())
                 .collect(),
             load_balancer,
+            agent_port,
         })
     }
 
