@@ -206,7 +206,8 @@ fn certificate(root: &Root, now: u64) -> Option<String> {
     match left {
         0 => Some(format!("the node's certificate has expired: {help}")),
         left if left <= CERTIFICATE_DAYS => Some(format!(
-            "the node's certificate ends in {left} days: {help}"
+            "the node's certificate ends in {left} {}: {help}",
+            if left == 1 { "day" } else { "days" }
         )),
         _ => None,
     }

@@ -203,11 +203,14 @@ fn graphical(sources: &Sources, finding: &Finding, color: bool) -> String {
     }
 }
 
+/// "1 node", "2 nodes".
+pub fn plural(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 /// "2 errors and 1 warning".
 pub fn count(findings: &[Finding]) -> String {
     let number = |severity: Severity| findings.iter().filter(|f| f.severity == severity).count();
-    let plural =
-        |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
     format!(
         "{}, {} and {}",
         plural(number(Severity::Error), "error", "errors"),

@@ -231,7 +231,7 @@ fn the_end_of_the_certificate_is_told_in_time() {
         (None, None),
         (Some(TIME + 31 * day), None),
         (Some(TIME + 30 * day), Some("ends in 30 days")),
-        (Some(TIME + 1), Some("ends in 1 days")),
+        (Some(TIME + 1), Some("ends in 1 day:")),
         (Some(TIME), Some("has expired")),
         (Some(1), Some("has expired")),
     ] {

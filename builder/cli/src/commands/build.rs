@@ -13,7 +13,7 @@ use crate::{
     app::App,
     args,
     project::{self, Keys},
-    report::{Failure, Outcome},
+    report::{Failure, Outcome, plural},
 };
 
 impl From<args::Compression> for Compression {
@@ -70,8 +70,8 @@ pub fn run(app: &App, args: &args::Build) -> Outcome {
     tell(app, &outcome);
     let fresh = outcome.packages.iter().filter(|p| p.fresh).count();
     app.say(format_args!(
-        "{} packages in {}, {fresh} of them built now ({:.2} s)",
-        outcome.packages.len(),
+        "{} in {}, {fresh} of them built now ({:.2} s)",
+        plural(outcome.packages.len(), "package", "packages"),
         app.dir.join(build::PACKAGES_DIR).display(),
         started.elapsed().as_secs_f64()
     ));

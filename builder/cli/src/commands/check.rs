@@ -36,10 +36,10 @@ pub fn run(app: &App, args: &Check) -> Outcome {
     }
     if let Some(plan) = &inspected.plan {
         app.say(format_args!(
-            "The fleet {} is sound: {} nodes, {} roles ({}).",
+            "The fleet {} is sound: {}, {} ({}).",
             plan.fleet.name,
-            plan.nodes.len(),
-            plan.roles.len(),
+            report::plural(plan.nodes.len(), "node", "nodes"),
+            report::plural(plan.roles.len(), "role", "roles"),
             report::count(&inspected.findings)
         ));
     }

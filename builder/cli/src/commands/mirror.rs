@@ -17,7 +17,7 @@ use crate::{
     args::Mirror,
     progress::Steps,
     project,
-    report::{Failure, Outcome},
+    report::{Failure, Outcome, plural},
 };
 
 /// The mirror's lock, in the fleet's directory; committed by its user.
@@ -75,10 +75,11 @@ pub fn run(app: &App, args: &Mirror) -> Outcome {
     atomic::write(&lock_path, closure.to_toml().as_bytes())?;
     steps.finish();
     app.say(format_args!(
-        "{} packages of Debian {} ({} MB) are pinned in {MIRROR_LOCK}; commit it. `rolesmith publish` publishes them.",
-        closure.packages.len(),
+        "{} of Debian {} ({} MB) {} pinned in {MIRROR_LOCK}; commit it. `rolesmith publish` publishes what it names.",
+        plural(closure.packages.len(), "package", "packages"),
         closure.suite,
-        closure.size() / 1_000_000
+        closure.size() / 1_000_000,
+        if closure.packages.len() == 1 { "is" } else { "are" },
     ));
     Ok(())
 }
@@ -158,10 +159,11 @@ pub fn components(app: &App, plan: &Plan) -> Outcome<Vec<Component>> {
         ));
     }
     let age = closure.age(app.now);
+    let days = usize::try_from(age / 86_400).unwrap_or(usize::MAX);
     if age > mirror::STALE_AFTER_SECONDS {
         app.say(format_args!(
-            "warning: the mirror is {} days old; security updates are missing. Run `rolesmith mirror`.",
-            age / 86_400
+            "warning: the mirror is {} old; security updates are missing. Run `rolesmith mirror`.",
+            plural(days, "day", "days")
         ));
     }
     let asked: BTreeSet<&str> = closure.packages.iter().map(|p| p.name.as_str()).collect();

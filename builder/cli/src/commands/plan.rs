@@ -58,9 +58,14 @@ fn overview(plan: &Plan) -> Outcome {
             .map(|d| d.join(", "))
             .unwrap_or_default();
         line(format_args!(
-            "  {:<32} {:>3} files  needs {depends}",
+            "  {:<32} {:>3} {:<5}  needs {depends}",
             package.name.as_str(),
-            package.files.len()
+            package.files.len(),
+            if package.files.len() == 1 {
+                "file"
+            } else {
+                "files"
+            }
         ))?;
     }
     line(format_args!("\nnodes"))?;
