@@ -59,7 +59,7 @@ pub fn run(app: &App, args: &Enroll) -> Outcome {
             format!(
                 "{} is as it was: {} in the way ({})",
                 args.ssh,
-                plural(codes.len()),
+                in_the_way(codes.len()),
                 codes.join(", ")
             ),
             "do what each of them says; to go on in spite of one: --accept CODE",
@@ -72,15 +72,47 @@ pub fn run(app: &App, args: &Enroll) -> Outcome {
     if args.install {
         install(app, &machine, &seed, &probe, &wanted)?;
     } else {
+        let missing: Vec<&str> = seed
+            .packages
+            .iter()
+            .map(String::as_str)
+            .filter(|package| !probe.has(package))
+            .collect();
+        let before = is_node(&probe.enrolled, &seed.fleet, &seed.node, seed.incarnation).is_ok();
         app.say(format_args!(
-            "{} is enrolled as {}. Next, on the machine: apt-get update && apt-get install {}\n\
-             Its firewall is then on trial for two minutes; confirm it over a new connection: rolesmith-agent firewall confirm",
+            "{} is enrolled as {}. {}",
             args.ssh,
             args.node,
-            seed.packages.join(" ")
+            next(&missing, before)
         ));
     }
     Ok(())
+}
+
+/// What is left to do on a machine that lacks these packages of its node and was this node `before`.
+fn next(missing: &[&str], before: bool) -> String {
+    const CONFIRM: &str = "confirm it over a new connection: rolesmith-agent firewall confirm";
+    match (missing, before) {
+        ([], true) => {
+            "It has all its packages, and the agent is at work: rolesmith-agent status tells how it is."
+                .to_owned()
+        }
+        ([], false) => format!(
+            "It has all its packages, and the agent is at work.\n\
+             Its firewall goes on trial now, for two minutes; {CONFIRM}"
+        ),
+        (missing, before) => {
+            let install = format!(
+                "Next, on the machine: apt-get update && apt-get install {}",
+                missing.join(" ")
+            );
+            if before {
+                install
+            } else {
+                format!("{install}\nIts firewall is then on trial for two minutes; {CONFIRM}")
+            }
+        }
+    }
 }
 
 /// Brings secrets to the machine that is this node, and to no other: they would be anybody's there.
@@ -137,7 +169,7 @@ fn failure(error: EnrollError) -> Failure {
     Failure::because(&error, help)
 }
 
-fn plural(count: usize) -> String {
+fn in_the_way(count: usize) -> String {
     if count == 1 {
         "one conflict is".into()
     } else {
@@ -219,6 +251,21 @@ mod tests {
     use rolesmith_model::facts::Identity;
 
     use super::*;
+
+    #[test]
+    fn what_is_next_depends_on_what_is_there() {
+        for (missing, before, installs, confirms) in [
+            (&["acme-base", "acme-app"][..], false, true, true),
+            (&["acme-app"], true, true, false),
+            (&[], false, false, true),
+            (&[], true, false, false),
+        ] {
+            let text = next(missing, before);
+            let command = format!("apt-get install {}", missing.join(" "));
+            assert_eq!(text.contains(command.trim_end()), installs, "{text}");
+            assert_eq!(text.contains("firewall confirm"), confirms, "{text}");
+        }
+    }
 
     #[test]
     fn secrets_are_for_this_incarnation_of_this_node_of_this_fleet() {
