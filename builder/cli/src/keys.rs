@@ -50,6 +50,7 @@ pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
     pins::check(&app.dir, &secrets, node_names(plan), secret_names(plan)).map_err(pin_failure)?;
     // Before anything is made.
     values(plan, &secrets, false)?;
+    let signer = signer(plan, &secrets)?;
     let ca_ends = secrets.ca()?.certificate().expires();
     for node in &plan.nodes {
         let fqdn = format!("{}.{}", node.name, plan.fleet.domain);
@@ -71,7 +72,7 @@ pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
             secrets.ensure_value(name)?;
         }
     }
-    let keys = assemble(plan, secrets)?;
+    let keys = assemble(plan, secrets, signer)?;
     record(app, plan, &keys.secrets)?;
     Ok(keys)
 }
@@ -80,7 +81,8 @@ pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
 pub fn kept(app: &App, plan: &Plan) -> Outcome<Keys> {
     let secrets = open(app, plan)?;
     pins::check(&app.dir, &secrets, node_names(plan), secret_names(plan)).map_err(pin_failure)?;
-    assemble(plan, secrets)
+    let signer = signer(plan, &secrets)?;
+    assemble(plan, secrets, signer)
 }
 
 /// Writes down what the secrets are now.
@@ -107,12 +109,15 @@ fn open(app: &App, plan: &Plan) -> Outcome<Secrets> {
     Ok(secrets)
 }
 
-/// Takes what is there; everything that the plan needs has to be.
-fn assemble(plan: &Plan, secrets: Secrets) -> Outcome<Keys> {
-    let signer: Box<dyn Signer> = match &plan.fleet.repository.key {
+fn signer(plan: &Plan, secrets: &Secrets) -> Outcome<Box<dyn Signer>> {
+    Ok(match &plan.fleet.repository.key {
         SigningKey::File => Box::new(secrets.signer()?),
         SigningKey::Gpg(fingerprint) => Box::new(GpgSigner::new(fingerprint, None)?),
-    };
+    })
+}
+
+/// Takes what is there; everything that the plan needs has to be.
+fn assemble(plan: &Plan, secrets: Secrets, signer: Box<dyn Signer>) -> Outcome<Keys> {
     let mut certificates = BTreeMap::new();
     for node in &plan.nodes {
         let identity = identity(&secrets, &node.name)?;
@@ -138,25 +143,47 @@ fn assemble(plan: &Plan, secrets: Secrets) -> Outcome<Keys> {
     })
 }
 
-/// Sees that secrets have values: those that the operator sets, and with `generated` those made at random too.
+/// Sees that secrets have values: those that the operator sets, and with `generated` those made at random too. Names all that
+/// lack one.
 fn values(plan: &Plan, secrets: &Secrets, generated: bool) -> Outcome {
+    let (mut unset, mut unmade) = (Vec::new(), Vec::new());
     for (name, secret) in plan.secrets() {
         if secrets.value(name)?.is_some() || (secret.generate && !generated) {
             continue;
         }
-        return Err(if secret.generate {
-            Failure::new(
-                format!("the secret {name} was not made yet"),
-                "run `rolesmith publish` first, as the user whose fleet it is",
-            )
+        if secret.generate {
+            unmade.push(name.as_str());
         } else {
-            Failure::new(
-                format!("the secret {name} has no value ({})", secret.description),
-                format!("write it into {SECRETS_DIR}/fleet/{name} with mode 0600"),
-            )
-        });
+            unset.push((name.as_str(), secret.description.as_str()));
+        }
     }
-    Ok(())
+    match (unset.as_slice(), unmade.as_slice()) {
+        ([], []) => Ok(()),
+        ([], [name]) => Err(Failure::new(
+            format!("the secret {name} was not made yet"),
+            "run `rolesmith publish` first, as the user whose fleet it is",
+        )),
+        ([], unmade) => Err(Failure::new(
+            format!("the secrets {} were not made yet", unmade.join(", ")),
+            "run `rolesmith publish` first, as the user whose fleet it is",
+        )),
+        ([(name, description)], _) => Err(Failure::new(
+            format!("the secret {name} has no value ({description})"),
+            format!("write it into {SECRETS_DIR}/fleet/{name} with mode 0600"),
+        )),
+        (unset, _) => {
+            let list: Vec<String> = unset
+                .iter()
+                .map(|(name, description)| format!("{name} ({description})"))
+                .collect();
+            Err(Failure::new(
+                format!("these secrets have no value: {}", list.join(", ")),
+                format!(
+                    "write each into a file of its name in {SECRETS_DIR}/fleet/, with mode 0600"
+                ),
+            ))
+        }
+    }
 }
 
 fn identity(secrets: &Secrets, node: &NodeName) -> Outcome<NodeIdentity> {

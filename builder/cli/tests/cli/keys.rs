@@ -86,6 +86,24 @@ fn secrets_that_are_not_the_fleets_are_refused_before_anything_is_made() {
 }
 
 #[test]
+fn all_secrets_without_a_value_are_named_before_anything_is_made() {
+    let fleet = TestFleet::copy_of(ROLESMITH, &fleets("valid").join("worker"), |_| false);
+    fleet.take_secrets(&TestFleet::init(ROLESMITH, "acme"));
+    fleet.edit(
+        "roles/worker/role.toml",
+        "[[secrets]]\nname = \"worker-key\"",
+        "[[secrets]]\nname = \"other-token\"\ndescription = \"of another provider\"\ngenerate = false\n\n[[secrets]]\nname = \"worker-key\"",
+    );
+    let before = fleet.tree();
+    let run = fleet.run(&["build", "--without-agent"]);
+    run.failed();
+    for name in ["other-token (of another provider)", "payment-token ("] {
+        assert!(run.stderr.contains(name), "{}", run.stderr);
+    }
+    before.assert_unchanged(&fleet.tree());
+}
+
+#[test]
 fn a_replacement_whose_seed_went_nowhere_did_not_happen() {
     let fleet = fleet();
     let seed = fleet.run(&["user-data", "one"]).succeeded().stdout.clone();
