@@ -17,7 +17,7 @@ use crate::{
     app::{self, App},
     args::Publish,
     project,
-    report::{Failure, Outcome},
+    report::{Failure, Outcome, plural},
 };
 
 /// The repository, below the fleet's directory.
@@ -39,6 +39,13 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
     if args.generations {
         return generations(app, &root, suite);
     }
+    // Before anything is made or built.
+    let mirrored = if args.rollback.is_none() && plan.fleet.repository.upstream == Upstream::Mirror
+    {
+        mirror::components(app, &plan)?
+    } else {
+        Vec::new()
+    };
     let keys = project::keys(app, &plan)?;
     let signers: [&dyn Signer; 1] = [keys.signer.as_ref()];
     let valid_for_seconds = u64::from(plan.fleet.repository.valid_days) * 86_400;
@@ -55,9 +62,7 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
         name: "main".into(),
         packages: main,
     }];
-    if plan.fleet.repository.upstream == Upstream::Mirror {
-        components.extend(mirror::components(app, &plan)?);
-    }
+    components.extend(mirrored);
     let mut trusted = Vec::new();
     for armored in build::also_trusted(app, &plan)? {
         trusted.push(host_build::public_forms(&armored)?.fingerprint);
@@ -183,11 +188,11 @@ fn tell(app: &App, published: &Published, root: &Path) -> Outcome {
         ));
     }
     app.say(format_args!(
-        "Generation {} is published in {}: {} new packages, {} files no longer needed.",
+        "Generation {} is published in {}: {}, {} no longer needed.",
         published.generation.id,
         root.display(),
-        published.new_packages,
-        published.removed_files
+        plural(published.new_packages, "new package", "new packages"),
+        plural(published.removed_files, "file", "files")
     ));
     Ok(())
 }

@@ -64,6 +64,20 @@ fn a_target_that_looks_like_a_url_is_no_directory() {
 }
 
 #[test]
+fn a_mirror_that_was_not_made_is_noticed_before_anything_is_built() {
+    let fleet = TestFleet::init(ROLESMITH, "acme");
+    fleet.edit(
+        "fleet.toml",
+        "upstream = \"debian\"",
+        "upstream = \"mirror\"",
+    );
+    let before = fleet.tree();
+    let run = fleet.run(&PUBLISH);
+    refused(&run, &["mirror.lock", "rolesmith mirror"]);
+    before.assert_unchanged(&fleet.tree());
+}
+
+#[test]
 fn an_old_lock_is_noticed_and_mended_as_the_help_says() {
     let fleet = TestFleet::init(ROLESMITH, "acme");
     fleet.run(&PUBLISH).succeeded();
