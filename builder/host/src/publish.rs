@@ -156,19 +156,19 @@ pub fn publish(target: &Target, input: &PublishInput<'_>) -> Result<Published, P
     let (date, valid_until, mut warnings) =
         session.dates(input.epoch, input.valid_for_seconds, input.signers)?;
     let published = gather::published_packages(&target.root, session.records.current())?;
+    let known = gather::KnownDigests::new(&target.root, &session.records);
     warnings.extend(gather::take_published(
         &target.root,
         &mut gathered,
         &published,
-        &session.records,
+        &known,
     )?);
     for component in &gathered.components {
         if component.name == versions::FLEET_COMPONENT {
             session.versions.advance(&component.entries)?;
         }
     }
-    let new_pool_files =
-        gather::missing_from_pool(&target.root, &gathered, &published, &session.records)?;
+    let new_pool_files = gather::missing_from_pool(&target.root, &gathered, &published, &known)?;
     let architectures: Vec<&str> = input.architectures.iter().map(String::as_str).collect();
     let texts: Vec<IndexText> = gathered
         .components

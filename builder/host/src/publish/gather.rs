@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use rolesmith_formats::apt::{DebDescription, PackageEntry, Sha256};
@@ -217,7 +217,7 @@ pub(super) fn missing_from_pool(
     root: &Path,
     gathered: &Gathered,
     published: &BTreeMap<String, Sha256>,
-    records: &Records,
+    known: &KnownDigests<'_>,
 ) -> Result<Vec<NewPoolFile>, PublishError> {
     let mut missing = Vec::new();
     for component in &gathered.components {
@@ -226,7 +226,7 @@ pub(super) fn missing_from_pool(
             .par_iter()
             .zip(&component.sources)
             .map(|(entry, source)| {
-                let wanted = is_missing(root, entry, published, records)?;
+                let wanted = is_missing(root, entry, published, known)?;
                 Ok(wanted.then(|| NewPoolFile {
                     path: entry.filename.clone(),
                     sha256: entry.sha256,
@@ -245,7 +245,7 @@ fn is_missing(
     root: &Path,
     entry: &PackageEntry,
     published: &BTreeMap<String, Sha256>,
-    records: &Records,
+    known: &KnownDigests<'_>,
 ) -> Result<bool, PublishError> {
     let path = root.join(&entry.filename);
     if let Some(digest) = published.get(&entry.filename) {
@@ -263,26 +263,46 @@ fn is_missing(
         return Ok(false);
     }
     // Another generation's, perhaps damaged, or somebody else's: what a killed run left was swept away before.
-    match known_digest(root, &entry.filename, records)? {
+    match known.of(&entry.filename)? {
         Some(digest) if digest == entry.sha256 => Ok(true),
         Some(digest) => Err(other_bytes(entry, digest)),
         None => Err(PublishError::NotOurFile { path }),
     }
 }
 
-/// Digest of a pool file as the latest generation knows it that has it.
-fn known_digest(
-    root: &Path,
-    filename: &str,
-    records: &Records,
-) -> Result<Option<Sha256>, PublishError> {
-    for generation in records.published.iter().rev() {
-        let mut packages = published_packages(root, Some(generation))?;
-        if let Some(digest) = packages.remove(filename) {
-            return Ok(Some(digest));
+/// Digests of all pool files, each as the latest generation knows it that has it.
+///
+/// Read at the first question, and once: after a rollback or a lost pool, as many packages as there are ask it.
+pub(super) struct KnownDigests<'a> {
+    root: &'a Path,
+    records: &'a Records,
+    read: Mutex<Option<BTreeMap<String, Sha256>>>,
+}
+
+impl<'a> KnownDigests<'a> {
+    pub(super) fn new(root: &'a Path, records: &'a Records) -> Self {
+        Self {
+            root,
+            records,
+            read: Mutex::new(None),
         }
     }
-    Ok(None)
+
+    fn of(&self, filename: &str) -> Result<Option<Sha256>, PublishError> {
+        // Whoever panicked left it unread or whole.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match &mut *read {
+            Some(known) => known,
+            none => {
+                let mut known = BTreeMap::new();
+                for generation in &self.records.published {
+                    known.append(&mut published_packages(self.root, Some(generation))?);
+                }
+                none.insert(known)
+            }
+        };
+        Ok(known.get(filename).copied())
+    }
 }
 
 /// Takes what is published already instead of a package that differs from it in its signature alone: a key that gpg holds
@@ -292,7 +312,7 @@ pub(super) fn take_published(
     root: &Path,
     gathered: &mut Gathered,
     published: &BTreeMap<String, Sha256>,
-    records: &Records,
+    known: &KnownDigests<'_>,
 ) -> Result<Vec<PublishWarning>, PublishError> {
     let mut warnings = Vec::new();
     for component in &mut gathered.components {
@@ -300,7 +320,7 @@ pub(super) fn take_published(
             let path = root.join(&entry.filename);
             let digest = match published.get(&entry.filename) {
                 Some(digest) => Some(*digest),
-                None if path.exists() => known_digest(root, &entry.filename, records)?,
+                None if path.exists() => known.of(&entry.filename)?,
                 None => None,
             };
             let Some(digest) = digest.filter(|digest| *digest != entry.sha256) else {
