@@ -10,6 +10,7 @@
 pub mod act;
 pub mod apply;
 pub mod cli;
+pub mod cluster;
 pub mod decide;
 pub mod files;
 pub mod firewall;
