@@ -7,7 +7,7 @@ use rustix::fs::FsWord;
 use crate::{
     LabReport, Progress,
     cgroup::Hierarchies,
-    down::{remove_node, teardown},
+    down::{end_unrecorded, remove_node, teardown},
     error::{LabError, Result},
     lab::socket_path,
     launch::start_server,
@@ -71,6 +71,10 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
         teardown(&store, state)?;
         recorded = None;
         clock.lap("end of the old lab");
+    }
+    if recorded.is_none() {
+        // Its nodes would hold the names and addresses of the new ones.
+        end_unrecorded(&spec.state_dir, progress)?;
     }
     let mut state = recorded.unwrap_or_else(|| State::new(&spec.name, &spec.state_dir));
     if state.name != spec.name {

@@ -81,6 +81,14 @@ impl Hierarchies {
                 .is_some_and(|root| offers(root, "memory"))
     }
 
+    /// The directories in which groups are made.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Path> {
+        [&self.unified, &self.systemd, &self.memory]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+    }
+
     /// The group of that relative name. Nothing is made yet.
     pub(crate) fn group(&self, name: &str) -> Group {
         let at = |root: &Option<PathBuf>| root.as_ref().map(|root| root.join(name));

@@ -1,41 +1,45 @@
 //! Ending a lab, whole or in part, whatever state it is in.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::{
     Progress,
     cgroup::Hierarchies,
     error::Result,
-    lab::run_directory,
-    network::{Namespace, Ports},
-    state::{Stage, State, Store, remove_tree},
+    lab::{RUN, RUN_PREFIX, run_directory},
+    network::{NAMESPACES, Namespace, Ports},
+    state::{Stage, State, Store, is_id_of, remove_tree},
     tree,
 };
 
 /// Ends the lab in this directory and removes all of it: processes, network, control groups, disks, records. Root trees stay, they
 /// are shared. Returns false when there was no lab.
 ///
-/// It works on what any crash left, and as often as one likes.
+/// It works on what any crash left, and as often as one likes; also where the directory was deleted while the lab was up, since what
+/// is on the machine is named after the directory.
 ///
 /// # Errors
 /// [`crate::LabError::Busy`] while another process works on this lab, or whatever could not be removed.
 pub fn down(state_dir: &Path, progress: &dyn Progress) -> Result<bool> {
-    if !state_dir.exists() {
+    let hierarchies = Hierarchies::detect()?;
+    if !state_dir.exists() && unrecorded(state_dir, &hierarchies).is_empty() {
         return Ok(false);
     }
     let store = Store::at(state_dir);
     let lock = store.lock()?;
-    let state = store.load()?;
-    if let Some(state) = &state {
+    let was = if let Some(state) = store.load()? {
         progress.step(None, "ending the nodes");
-        teardown(&store, state)?;
+        teardown(&store, &state)?;
+        true
     } else {
+        let was = end_unrecorded(state_dir, progress)?;
         store.clear()?;
-    }
+        was
+    };
     lock.remove()?;
     // Only if nothing else is in it; the directory may have been the caller's.
     let _ = fs::remove_dir(state_dir);
-    Ok(state.is_some())
+    Ok(was)
 }
 
 /// Ends and removes everything recorded. The caller holds the lock.
@@ -48,12 +52,43 @@ pub(crate) fn teardown(store: &Store, state: &State) -> Result<()> {
     if let Some(process) = state.server.as_ref().and_then(|server| server.process) {
         process.kill();
     }
-    Namespace::named(&state.id).delete()?;
-    remove_tree(&run_directory(&state.id))?;
+    remove_names(&state.id)?;
     for node in state.nodes.values() {
         tree::release(&node.tree, &state.id)?;
     }
     store.clear()
+}
+
+/// Ends and removes what is on the machine of a lab in this directory of which nothing is recorded: somebody deleted the directory
+/// while the lab was up. Returns false when there is nothing. The caller holds the lock.
+pub(crate) fn end_unrecorded(state_dir: &Path, progress: &dyn Progress) -> Result<bool> {
+    let hierarchies = Hierarchies::detect()?;
+    let ids = unrecorded(state_dir, &hierarchies);
+    for id in &ids {
+        progress.step(None, "ending what runs without a record");
+        hierarchies.group(id).destroy()?;
+        remove_names(id)?;
+    }
+    Ok(!ids.is_empty())
+}
+
+/// The ids of labs in this directory, whatever their fleet is called, that something on the machine is named after.
+fn unrecorded(state_dir: &Path, hierarchies: &Hierarchies) -> BTreeSet<String> {
+    hierarchies
+        .roots()
+        .chain([Path::new(RUN), Path::new(NAMESPACES)])
+        .flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten())
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let id = name.strip_prefix(RUN_PREFIX).unwrap_or(&name);
+            is_id_of(id, state_dir).then(|| id.to_owned())
+        })
+        .collect()
+}
+
+fn remove_names(id: &str) -> Result<()> {
+    Namespace::named(id).delete()?;
+    remove_tree(&run_directory(id))
 }
 
 /// Ends one node and removes its disk.

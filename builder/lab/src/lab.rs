@@ -22,10 +22,15 @@ use crate::{
     state::{NodeState, Stage, State, Store},
 };
 
+/// Where [`run_directory`] is.
+pub(crate) const RUN: &str = "/run";
+/// What the names of [`run_directory`] begin with.
+pub(crate) const RUN_PREFIX: &str = "rolesmith-";
+
 /// Where sockets by which starting processes report are made; short, since the path of a socket may have 107 bytes. Each lab has its
 /// own directory, so that none removes what another is about to use.
 pub(crate) fn run_directory(id: &str) -> PathBuf {
-    PathBuf::from(format!("/run/rolesmith-{id}"))
+    Path::new(RUN).join(format!("{RUN_PREFIX}{id}"))
 }
 
 /// Where the process with this number reports; 0 is the repository's server.

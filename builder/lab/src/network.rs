@@ -21,6 +21,9 @@ use crate::{
 const PRIVATE: &str = "private";
 const PUBLIC: &str = "public";
 
+/// Where ip-netns(8) keeps the names.
+pub(crate) const NAMESPACES: &str = "/run/netns";
+
 /// A named network namespace, as ip-netns(8) keeps them.
 #[derive(Debug, Clone)]
 pub(crate) struct Namespace {
@@ -56,7 +59,7 @@ impl Namespace {
 
     /// What setns(2) and `nsenter --net=` take.
     pub(crate) fn path(&self) -> PathBuf {
-        Path::new("/run/netns").join(&self.name)
+        Path::new(NAMESPACES).join(&self.name)
     }
 
     /// True when the namespace is there. A file of that name may be left by a program killed between making the file and binding

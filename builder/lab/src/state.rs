@@ -101,6 +101,13 @@ fn short_hash(path: &Path) -> String {
         .collect()
 }
 
+/// Whether a lab in this directory may have this [`State::id`], whatever its fleet is called.
+pub(crate) fn is_id_of(id: &str, directory: &Path) -> bool {
+    id.strip_prefix("lab-")
+        .and_then(|rest| rest.strip_suffix(&short_hash(directory)))
+        .is_some_and(|name| name.len() > 1 && name.ends_with('-'))
+}
+
 impl State {
     /// The record of a new lab.
     pub(crate) fn new(name: &str, directory: &Path) -> State {

@@ -239,6 +239,45 @@ fn up_completes_what_is_missing_and_leaves_the_rest_alone() {
     assert_eq!(fleet.traces(), [""; 0]);
 }
 
+/// Nodes that were restarted and switched off from inside have stopped; `down` ends that lab, and also one whose directory somebody
+/// deleted while it was up. `up` does not stumble over what such a one left.
+#[test]
+#[ignore = "needs root"]
+fn a_lab_whose_nodes_or_records_are_gone_is_ended_without_a_trace() {
+    let fleet = Fleet::new("trixie", &["a", "b", "c"], 7);
+    let spec = fleet.spec();
+    up(&spec, &UpOptions::default(), &support::Words).expect(NEEDS_ROOT);
+    let lab = Lab::open(&spec.state_dir).expect("it is up");
+    for (node, verb) in [("a", "reboot"), ("b", "poweroff")] {
+        lab.output(node, &["systemctl", verb]).expect("it runs");
+    }
+    let stopped = |count| {
+        let status = lab.status().expect("readable");
+        let stopped = |node: &&rolesmith_lab::NodeStatus| node.state == RunState::Stopped;
+        status.nodes.iter().filter(stopped).count() == count
+    };
+    support::wait_until("both have stopped", || stopped(2));
+    assert!(down(&spec.state_dir, &support::Words).expect("ended"));
+    assert!(!spec.state_dir.exists());
+    assert_eq!(fleet.traces(), [""; 0]);
+
+    for again in [true, false] {
+        up(&spec, &UpOptions::default(), &support::Words).expect(NEEDS_ROOT);
+        fs::remove_dir_all(&spec.state_dir).expect("deleted");
+        assert!(Lab::open(&spec.state_dir).is_err());
+        assert!(!fleet.traces().is_empty());
+        if again {
+            let report = up(&spec, &UpOptions::default(), &support::Words).expect(NEEDS_ROOT);
+            assert!(report.is_clean(), "{report:?}");
+            assert!(down(&spec.state_dir, &support::Words).expect("ended"));
+        } else {
+            assert!(down(&spec.state_dir, &support::Words).expect("ended"));
+            assert!(!down(&spec.state_dir, &support::Words).expect("nothing left to end"));
+        }
+        assert_eq!(fleet.traces(), [""; 0]);
+    }
+}
+
 /// The program is killed at many moments of `up`; afterwards `down` leaves nothing, or `up` completes the lab.
 #[test]
 #[ignore = "needs root"]

@@ -96,3 +96,23 @@ fn two_checkouts_of_one_fleet_have_two_labs() {
             .is_some_and(|path| path.starts_with("/var/lib/rolesmith-lab/labs/acme-"))
     );
 }
+
+#[test]
+fn an_id_is_known_by_its_directory_without_the_name() {
+    let (here, there) = (Path::new("/a"), Path::new("/b"));
+    for name in ["acme", "a-b", "lab"] {
+        let id = State::new(name, here).id;
+        assert!(is_id_of(&id, here) && !is_id_of(&id, there), "{id}");
+        assert!(!is_id_of(&format!("not-{id}"), here), "{id}");
+    }
+    let hash = short_hash(here);
+    for other in [
+        "",
+        "lab-",
+        &hash,
+        &format!("lab-{hash}"),
+        &format!("lab--{hash}"),
+    ] {
+        assert!(!is_id_of(other, here), "{other}");
+    }
+}
