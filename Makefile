@@ -77,6 +77,7 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
 	$(MAKE) root-test NAME=enroll
+	$(MAKE) root-test NAME=packages
 
 root-test:
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(AS_ROOT)" \
@@ -86,7 +87,6 @@ root-test:
 test-all: test deb
 	$(MAKE) lint
 	$(MAKE) root-test NAME=repository FILTER=installed
-	$(MAKE) root-test NAME=packages
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
 
 lint:
