@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use toml::Spanned;
+
 use super::Work;
 use crate::{
     finding::{Findings, Place},
     lint,
     plan::{Content, Origin, PackagedFile},
-    resolve::files::{self, Variables, inline},
+    resolve::files::{self, Loaded, Variables, inline},
     role::Layer,
     role_file::Scope,
     source::SourceId,
@@ -108,6 +110,27 @@ impl Work<'_> {
         }
     }
 
+    /// What an entry names as its source or template; `what` and `place` say to people which entry it is.
+    pub(super) fn content(
+        &self,
+        layer: &Layer,
+        pick: (Option<&Spanned<String>>, Option<&Spanned<String>>),
+        what: &str,
+        place: &Place,
+        findings: &mut Findings,
+    ) -> Option<Loaded> {
+        files::load(
+            self.inputs,
+            self.role,
+            layer,
+            pick,
+            (what, place.clone()),
+            self.context,
+            Variables::Package,
+            findings,
+        )
+    }
+
     pub(super) fn packaged_files(&mut self, layer: &Layer, findings: &mut Findings) {
         for entry in layer
             .file
@@ -133,17 +156,7 @@ impl Work<'_> {
             }
             let what = format!("the file {path}");
             let pick = (entry.source.as_ref(), entry.template.as_ref());
-            let at = (what.as_str(), place.clone());
-            let Some(loaded) = files::load(
-                self.inputs,
-                self.role,
-                layer,
-                pick,
-                at,
-                self.context,
-                Variables::Package,
-                findings,
-            ) else {
+            let Some(loaded) = self.content(layer, pick, &what, &place, findings) else {
                 continue;
             };
             let executable = loaded.bytes.starts_with(b"#!");

@@ -6,7 +6,7 @@ use crate::{
     lint,
     manifest::{ManagedUnit, Start},
     plan::{Content, PackagedFile, PackagedUnit},
-    resolve::files::{self, Variables},
+    resolve::files::Loaded,
     role::Layer,
     validate::syntax,
 };
@@ -56,17 +56,7 @@ impl Work<'_> {
             }
             let what = format!("the unit {name}");
             let pick = (entry.source.as_ref(), entry.template.as_ref());
-            let at = (what.as_str(), place.clone());
-            let Some(loaded) = files::load(
-                self.inputs,
-                self.role,
-                layer,
-                pick,
-                at,
-                self.context,
-                Variables::Package,
-                findings,
-            ) else {
+            let Some(loaded) = self.content(layer, pick, &what, &place, findings) else {
                 continue;
             };
             lint::unit(
@@ -76,8 +66,7 @@ impl Work<'_> {
                 Place::whole(loaded.source),
                 findings,
             );
-            self.units.retain(|u| u.name != name);
-            self.units.push(ManagedUnit {
+            self.manage(ManagedUnit {
                 name: name.clone(),
                 start: entry.start,
                 on_change: entry.on_change,
@@ -89,14 +78,8 @@ impl Work<'_> {
                 enable: entry.enable,
                 start: entry.start == Start::Install,
             });
-            let file = PackagedFile {
-                path: format!("/usr/lib/systemd/system/{name}"),
-                content: Content::File(loaded.bytes),
-                mode: 0o644,
-                conffile: false,
-                origin: loaded.origin,
-            };
-            self.add(file, Some(loaded.source), place, findings);
+            let path = format!("/usr/lib/systemd/system/{name}");
+            self.unit_file(path, loaded, place, findings);
         }
     }
 
@@ -116,39 +99,39 @@ impl Work<'_> {
             }
             let what = format!("the drop-in for {unit}");
             let pick = (entry.source.as_ref(), entry.template.as_ref());
-            let at = (what.as_str(), place.clone());
-            let Some(loaded) = files::load(
-                self.inputs,
-                self.role,
-                layer,
-                pick,
-                at,
-                self.context,
-                Variables::Package,
-                findings,
-            ) else {
+            let Some(loaded) = self.content(layer, pick, &what, &place, findings) else {
                 continue;
             };
             lint::unit_text(&unit, &loaded.bytes, Place::whole(loaded.source), findings);
-            self.units.retain(|u| u.name != unit);
-            self.units.push(ManagedUnit {
+            self.manage(ManagedUnit {
                 name: unit.clone(),
                 start: entry.start,
                 on_change: entry.on_change,
                 own: false,
             });
-            let file = PackagedFile {
-                path: format!(
-                    "/usr/lib/systemd/system/{unit}.d/50-rolesmith-{}.conf",
-                    self.role.name
-                ),
-                content: Content::File(loaded.bytes),
-                mode: 0o644,
-                conffile: false,
-                origin: loaded.origin,
-            };
-            self.add(file, Some(loaded.source), place, findings);
+            let path = format!(
+                "/usr/lib/systemd/system/{unit}.d/50-rolesmith-{}.conf",
+                self.role.name
+            );
+            self.unit_file(path, loaded, place, findings);
         }
+    }
+
+    /// A unit that the agent looks after; a later layer's word counts.
+    fn manage(&mut self, unit: ManagedUnit) {
+        self.units.retain(|known| known.name != unit.name);
+        self.units.push(unit);
+    }
+
+    fn unit_file(&mut self, path: String, loaded: Loaded, place: Place, findings: &mut Findings) {
+        let file = PackagedFile {
+            path,
+            content: Content::File(loaded.bytes),
+            mode: 0o644,
+            conffile: false,
+            origin: loaded.origin,
+        };
+        self.add(file, Some(loaded.source), place, findings);
     }
 
     pub(super) fn fragments(&mut self, layer: &Layer, findings: &mut Findings) {
@@ -161,19 +144,9 @@ impl Work<'_> {
         ] {
             let Some(named) = named else { continue };
             let place = layer.place(named.span());
-            let pick = (None, Some(named));
             let what = format!("the fragment {which}");
-            let at = (what.as_str(), place);
-            let Some(loaded) = files::load(
-                self.inputs,
-                self.role,
-                layer,
-                pick,
-                at,
-                self.context,
-                Variables::Package,
-                findings,
-            ) else {
+            let pick = (None, Some(named));
+            let Some(loaded) = self.content(layer, pick, &what, &place, findings) else {
                 continue;
             };
             let Some(text) =
