@@ -17,6 +17,7 @@ pub mod firewall;
 pub mod guard;
 pub mod health;
 pub mod inputs;
+pub mod net;
 pub mod notify;
 pub mod observe;
 pub mod probe;
