@@ -69,3 +69,100 @@ pub struct SyncSetting {
     /// Out of whom, by `application_name` = node name.
     pub names: BTreeSet<NodeName>,
 }
+
+impl Config {
+    /// Whether a cluster was ever formed, as far as this configuration tells.
+    #[must_use]
+    pub fn formed(&self) -> bool {
+        self.stamp.version > 0
+    }
+
+    /// Whether that machine votes.
+    #[must_use]
+    pub fn votes(&self, name: &NodeName, incarnation: Incarnation) -> bool {
+        self.voters.get(name) == Some(&incarnation)
+    }
+
+    /// How many voters are a majority.
+    #[must_use]
+    pub fn majority(&self) -> usize {
+        self.voters.len() / 2 + 1
+    }
+
+    /// How many of these count as voters.
+    #[must_use]
+    pub fn count<'a>(&self, names: impl IntoIterator<Item = &'a NodeName>) -> usize {
+        names
+            .into_iter()
+            .filter(|name| self.voters.contains_key(*name))
+            .count()
+    }
+
+    /// Whether the logs of these members together hold every acknowledged commit (rule 2): an acknowledged commit is on
+    /// W = 1 + k of N data members, so R > N - W of them include one that has it. A member that goes on alone has all.
+    #[must_use]
+    pub fn reads<'a>(&self, names: impl IntoIterator<Item = &'a NodeName>) -> bool {
+        let mut counted = 0;
+        for name in names {
+            if self.alone.as_ref() == Some(name) {
+                return true;
+            }
+            counted += usize::from(self.data.contains(name));
+        }
+        self.alone.is_none() && counted + self.k + 1 > self.data.len()
+    }
+
+    /// `synchronous_standby_names` of `primary` under this configuration.
+    #[must_use]
+    pub fn sync_of(&self, primary: &NodeName) -> SyncSetting {
+        let others = self.data.iter().filter(|name| *name != primary).cloned();
+        match &self.alone {
+            Some(alone) if alone == primary => SyncSetting::default(),
+            Some(alone) => SyncSetting {
+                k: 1,
+                names: BTreeSet::from([alone.clone()]),
+            },
+            None if self.k == 0 => SyncSetting::default(),
+            None => SyncSetting {
+                k: self.k,
+                names: others.collect(),
+            },
+        }
+    }
+
+    /// Whether what `primary` acknowledges under that setting can be read back under this configuration. `confirmed`: a
+    /// commit returned that began after the setting was in force, so all earlier ones are covered by it too.
+    #[must_use]
+    pub fn covers(&self, primary: &NodeName, sync: &SyncSetting, confirmed: bool) -> bool {
+        if !self.data.contains(primary) {
+            return false;
+        }
+        match &self.alone {
+            // The primary has all that it acknowledged, or its predecessors did.
+            Some(alone) if alone == primary => true,
+            Some(alone) => confirmed && sync.k >= 1 && sync.names.iter().all(|name| name == alone),
+            None if self.k == 0 => true,
+            None => {
+                confirmed
+                    && sync.k >= self.k
+                    && sync.names.iter().all(|name| self.data.contains(name))
+            }
+        }
+    }
+
+    /// The setting that is good under this configuration and under `next`, if one exists.
+    #[must_use]
+    pub fn bridge(&self, next: &Self, primary: &NodeName) -> Option<SyncSetting> {
+        let (from, to) = (self.sync_of(primary), next.sync_of(primary));
+        let k = from.k.max(to.k);
+        if k == 0 {
+            return Some(SyncSetting::default());
+        }
+        let names: BTreeSet<_> = match (from.k, to.k) {
+            (0, _) => to.names,
+            (_, 0) => from.names,
+            _ => from.names.intersection(&to.names).cloned().collect(),
+        };
+        (names.len() >= k).then_some(SyncSetting { k, names })
+    }
+}

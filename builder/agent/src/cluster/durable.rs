@@ -27,10 +27,12 @@ pub enum DataState {
     /// Nothing was put there.
     #[default]
     Empty,
-    /// A copy was begun from the holder of this epoch; it counts as complete once that epoch's row is visible in it.
+    /// A copy was begun from the holder of this epoch. Found so at a start, it was interrupted: it begins anew.
     Cloning(Epoch),
     /// The same, by `pg_rewind`.
     Rewinding(Epoch),
+    /// The copy is there; it counts as complete once that epoch's row is visible in it.
+    Copied(Epoch),
     /// Made by genesis on this node; nothing of it may serve before the decision is known.
     Founding,
     /// Whole: its report counts.

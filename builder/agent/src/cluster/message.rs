@@ -80,11 +80,6 @@ pub enum Request {
     PreVote(Bid),
     /// "Grant me this epoch." Idempotent: repeated until it is no longer [`Response::Pending`].
     Grant(Bid),
-    /// "Keep the envelope's configuration", asked by the holder of this epoch.
-    Configure {
-        /// The epoch.
-        epoch: Epoch,
-    },
     /// "Take my place at once": the holder stopped its database cleanly at this place.
     HandOver {
         /// Its epoch.
@@ -185,8 +180,6 @@ pub enum Response {
     Pending,
     /// The epoch is granted.
     Granted(Granted),
-    /// The configuration is kept, durably.
-    Configured,
     /// Done, or begun.
     Ok,
     /// Genesis, phase 1: lower ballots are refused from now on.

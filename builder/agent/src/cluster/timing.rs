@@ -32,6 +32,8 @@ pub struct Timing {
     pub retry: u64,
     /// Between two attempts at genesis.
     pub genesis: u64,
+    /// How long only the new machine of a name has to have answered before it replaces the old one in the configuration.
+    pub replace: u64,
     /// How long a planned switchover may take before the old primary takes its place back.
     pub handover: u64,
 }
@@ -53,6 +55,7 @@ impl Default for Timing {
             alone: 2_000,
             retry: 500,
             genesis: 2_000,
+            replace: 5_000,
             handover: 5_000,
         }
     }

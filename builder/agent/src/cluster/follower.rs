@@ -1,0 +1,239 @@
+//! What a node does with its own PostgreSQL: always one action that brings it nearer to what it may be.
+
+use super::action::{Action, Failure, Lane, Outcome};
+use super::core::{Core, Following};
+use super::durable::DataState;
+use super::ids::EpochRow;
+use super::lineage::{Local, Relation, relation};
+use super::mutation::Mutation;
+use super::observed::{Access, Data, Observed, Process};
+
+impl Core {
+    pub(super) fn decide_database(&mut self, now: u64) {
+        if self.busy(Lane::Database) {
+            return;
+        }
+        let Some(seen) = self.seen.clone() else {
+            return;
+        };
+        if !self.holds_data() && !self.durable.config.data.contains(&self.me) {
+            if self.durable.config.formed() && seen.process != Process::Stopped {
+                self.act(now, Action::Stop { immediate: false });
+            }
+            return;
+        }
+        if seen.is_primary() && !self.may_be_primary() {
+            // Nobody voted for it, or its time is over. It could acknowledge nothing; now it serves no stale reads
+            // either (rules 8, 10 and 14).
+            self.act(now, Action::Stop { immediate: true });
+            return;
+        }
+        if self.office.is_some() {
+            if seen.process == Process::Stopped && self.complete_and_idle() {
+                self.start(now, &seen);
+            } else {
+                self.decide_primary(now);
+            }
+            return;
+        }
+        if seen.is_primary() {
+            return;
+        }
+        if self.must_sever(&seen) {
+            self.act(now, Action::Sever);
+            return;
+        }
+        match seen.process {
+            Process::Stopped => self.start(now, &seen),
+            Process::Starting => {}
+            Process::Running => self.attach(now, &seen),
+        }
+    }
+
+    fn complete_and_idle(&self) -> bool {
+        self.office
+            .as_ref()
+            .is_some_and(|office| office.handover.is_none())
+    }
+
+    /// Rule 1: a server may be connected only to the holder of the epoch promised last, and only if that was decided
+    /// under this very epoch.
+    fn must_sever(&self, seen: &Observed) -> bool {
+        if self.mutation == Mutation::NoSever || seen.process == Process::Stopped {
+            return false;
+        }
+        let Some(upstream) = &seen.conninfo else {
+            // A receiver that lives on after its reload is not yet gone.
+            return seen.receiver.is_some();
+        };
+        let promised = self.durable.promise.as_ref();
+        let holder = promised.is_some_and(|promise| promise.holder == *upstream);
+        let epoch = self.durable.followed == promised.map(|promise| promise.epoch);
+        if holder && epoch {
+            return false;
+        }
+        !(holder && self.target().is_some_and(|to| self.goes_on(to)))
+    }
+
+    /// Whom this node should follow now.
+    fn target(&self) -> Option<&Following> {
+        self.following.as_ref().filter(|following| {
+            (following.epoch == self.durable.promised()
+                || self.mutation == Mutation::FollowLowerEpoch)
+                && following.beat.attach
+                && following.holder != self.me
+        })
+    }
+
+    /// Whether the holder only re-affirmed: its log under the new epoch is the log that this node followed before.
+    fn goes_on(&self, following: &Following) -> bool {
+        let Some(followed) = self.durable.followed else {
+            return false;
+        };
+        let lineage = &following.beat.lineage;
+        let Some(at) = lineage.iter().position(|row| row.epoch == followed) else {
+            return false;
+        };
+        let same =
+            |row: &EpochRow| row.node == following.holder && row.timeline == lineage[at].timeline;
+        lineage
+            .last()
+            .is_some_and(|row| row.epoch == following.epoch)
+            && lineage[at..].iter().all(same)
+    }
+
+    /// The server is down: what starts it, or what has to come first.
+    fn start(&mut self, now: u64, seen: &Observed) {
+        let system = self.durable.config.system_id;
+        let whole = matches!(seen.data, Data::Complete(id) if id == system);
+        let discard = self.discard.take();
+        let source = self.source().cloned();
+        match (self.durable.data.clone(), source) {
+            (DataState::Complete, Some(source))
+                if whole && discard.is_some_and(|(epoch, _)| epoch == source.epoch) =>
+            {
+                let tail = discard.is_some_and(|(_, relation)| relation == Relation::Tail);
+                let from = source.holder.clone();
+                if !tail {
+                    self.copy(now, &source);
+                } else if self.act(now, Action::Rewind { from }) {
+                    self.durably(|durable| durable.data = DataState::Rewinding(source.epoch));
+                } else {
+                    self.discard = discard;
+                }
+            }
+            (DataState::Complete, _) if whole => {
+                // Without upstream: what it has is replayed and measured before it may attach to anybody.
+                self.act(now, Action::Start { upstream: None });
+            }
+            // The copy needs the rest of the very log that it was made from.
+            (DataState::Copied(epoch), Some(source))
+                if whole && (source.epoch == epoch || self.goes_on(&source)) =>
+            {
+                self.durably(|durable| durable.followed = Some(source.epoch));
+                let upstream = Some(source.holder);
+                self.act(now, Action::Start { upstream });
+            }
+            (DataState::Founding, _) | (_, None) => {}
+            (_, Some(source)) => self.copy(now, &source),
+        }
+    }
+
+    fn copy(&mut self, now: u64, source: &Following) {
+        let from = source.holder.clone();
+        if self.act(now, Action::Clone { from }) {
+            self.durably(|durable| {
+                durable.data = DataState::Cloning(source.epoch);
+                durable.followed = Some(source.epoch);
+            });
+        }
+    }
+
+    /// The server runs as standby: to whom does it attach?
+    fn attach(&mut self, now: u64, seen: &Observed) {
+        let Some(target) = self.target().cloned() else {
+            self.prepare(now, seen);
+            return;
+        };
+        if seen.conninfo.as_ref() == Some(&target.holder) {
+            // Not severed, so it may stay; from now on under the new epoch.
+            if self.durable.followed != Some(target.epoch) {
+                self.durably(|durable| durable.followed = Some(target.epoch));
+            }
+            self.prepare(now, seen);
+            return;
+        }
+        let sure = self.source().is_some();
+        match self.durable.data.clone() {
+            DataState::Complete => {}
+            DataState::Copied(epoch)
+                if sure && (target.epoch == epoch || self.goes_on(&target)) =>
+            {
+                self.follow(now, &target);
+                return;
+            }
+            // What it runs is nothing that counts: it is replaced once the primary may be copied.
+            _ => {
+                if sure {
+                    self.act(now, Action::Stop { immediate: true });
+                }
+                return;
+            }
+        }
+        let Some(end) = seen.end_of_wal else {
+            return;
+        };
+        let local = Local {
+            rows: &seen.rows,
+            end,
+            history: &seen.history,
+            followed: self.durable.followed,
+        };
+        let related = match self.mutation {
+            Mutation::NoLineage => Relation::Prefix,
+            _ => relation(&local, &target.beat.lineage),
+        };
+        match related {
+            Relation::Prefix => self.follow(now, &target),
+            // Nothing is thrown away before the new primary's row is safe on enough logs (rule 4).
+            _ if !sure => self.prepare(now, seen),
+            _ => {
+                let immediate = related == Relation::Foreign;
+                if self.act(now, Action::Stop { immediate }) {
+                    self.discard = Some((target.epoch, related));
+                }
+            }
+        }
+    }
+
+    fn follow(&mut self, now: u64, target: &Following) {
+        let node = target.holder.clone();
+        if self.act(now, Action::Follow { node }) {
+            self.durably(|durable| durable.followed = Some(target.epoch));
+        }
+    }
+
+    /// What can be set right before it is needed: the names of rule 9, and no application on a standby that was primary.
+    fn prepare(&mut self, now: u64, seen: &Observed) {
+        let wanted = self.durable.config.sync_of(&self.me);
+        if self.durable.config.data.contains(&self.me) && seen.sync != wanted {
+            self.act(now, Action::SetSync { sync: wanted });
+        } else if seen.access == Access::Open {
+            self.act(now, Action::Close);
+        }
+    }
+
+    /// A copy came to its end.
+    pub(super) fn copied(&mut self, action: &Action, result: &Result<Outcome, Failure>) {
+        let (DataState::Rewinding(epoch) | DataState::Cloning(epoch)) = self.durable.data else {
+            return;
+        };
+        let state = match (action, result) {
+            (_, Ok(_)) => DataState::Copied(epoch),
+            // A rewind that did not come to its end leaves nothing that can be trusted.
+            (Action::Rewind { .. }, Err(_)) => DataState::Empty,
+            (_, Err(_)) => return,
+        };
+        self.durably(|durable| durable.data = state);
+    }
+}
