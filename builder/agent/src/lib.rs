@@ -20,6 +20,7 @@ pub mod inputs;
 pub mod net;
 pub mod notify;
 pub mod observe;
+pub mod postgres;
 pub mod probe;
 pub mod program;
 pub mod state;

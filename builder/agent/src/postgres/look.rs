@@ -1,0 +1,415 @@
+//! Looking at the server: one prepared statement on one kept connection.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rolesmith_model::ids::NodeName;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open};
+use tokio::sync::watch;
+
+use super::conf::parse_synchronous;
+use super::settings::conninfo_node;
+use super::unit;
+use super::wire::{Client, Reply, WireError};
+use super::{ANSWER, CONNECT, Problem, Server};
+use crate::cluster::{
+    Access, Data, Epoch, EpochRow, Lsn, Observed, Position, Process, Receiver, StandbySeen,
+    SystemId, Timeline, TimelineStart,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// How long the look itself may take.
+const LOOK: Duration = Duration::from_millis(1_500);
+
+/// Everything in one answer; the first column tells what a row is about. A prepared statement is planned once.
+const PREPARE: &str = "PREPARE rolesmith_look AS
+SELECT 'server' AS kind, pg_is_in_recovery()::text AS a, current_setting('primary_conninfo') AS b,
+       current_setting('synchronous_standby_names') AS c,
+       (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END)::text AS d,
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text
+            ELSE pg_walfile_name(pg_current_wal_flush_lsn()) END AS e
+UNION ALL
+SELECT 'process', backend_type, wait_event, NULL, NULL, NULL FROM pg_stat_activity
+WHERE backend_type IN ('startup', 'walreceiver')
+UNION ALL
+SELECT 'receiver', status, received_tli::text, conninfo, flushed_lsn::text, NULL FROM pg_stat_wal_receiver
+UNION ALL
+SELECT 'standby', application_name, state, flush_lsn::text, NULL, NULL FROM pg_stat_replication
+UNION ALL
+(SELECT 'row', epoch::text, node, timeline::text, switch_lsn::text, NULL FROM rolesmith.epoch ORDER BY epoch DESC LIMIT 32)";
+
+/// The startup process waits for more log: it has replayed all there is.
+const REPLAYED: &str = "RecoveryRetrieveRetryInterval";
+
+/// Tells when the postmaster ends.
+///
+/// A thread of its own waits for it: it costs nothing while it sleeps, ends with the postmaster or the agent, and needs
+/// no trust in a file descriptor's owner.
+#[derive(Debug, Clone)]
+pub(super) struct Sentinel(watch::Receiver<()>);
+
+impl Sentinel {
+    /// For the postmaster that works in this data directory now.
+    fn of(data: &Path) -> Option<Self> {
+        let pid = unit::postmaster(data)?;
+        let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        let (alive, receiver) = watch::channel(());
+        let wait = move || {
+            while let Err(Errno::INTR) = poll(&mut [PollFd::new(&handle, PollFlags::IN)], None) {}
+            drop(alive);
+        };
+        let thread = std::thread::Builder::new().name("postmaster".into());
+        thread.spawn(wait).ok().map(|_| Self(receiver))
+    }
+
+    /// Comes back when it has ended.
+    pub(super) async fn ended(mut self) {
+        // Nothing is ever sent: the sender's end is the news.
+        let _ = self.0.changed().await;
+    }
+}
+
+/// What is kept between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    client: Option<Client>,
+    sentinel: Option<Sentinel>,
+    /// The timeline replayed up to this place, asked once a place: it takes a connection of its own.
+    replayed: Option<(Lsn, Timeline)>,
+    /// The local log's timelines, read once a timeline.
+    history: Option<(Timeline, Vec<TimelineStart>)>,
+}
+
+impl Watch {
+    pub(super) fn sentinel(&self) -> Option<Sentinel> {
+        self.sentinel.clone()
+    }
+
+    fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// The answer to the look, sorted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    in_recovery: bool,
+    /// `primary_conninfo` in force; "" is none.
+    conninfo: String,
+    synchronous: String,
+    /// Replayed on a standby, flushed on a primary.
+    at: Option<Lsn>,
+    /// Received on a standby.
+    received: Option<Lsn>,
+    /// Of a primary.
+    timeline: Option<Timeline>,
+    startup_waits: Option<String>,
+    walreceiver: bool,
+    /// Status, timeline, connection string, flushed.
+    receiver: Option<(String, Option<Timeline>, Option<NodeName>, Option<Lsn>)>,
+    standbys: BTreeMap<NodeName, StandbySeen>,
+    rows: Vec<EpochRow>,
+}
+
+/// The timeline in a log file's name.
+fn timeline_of_file(name: &str) -> Option<Timeline> {
+    u32::from_str_radix(name.get(..8)?, 16).ok().map(Timeline)
+}
+
+/// The timelines up to this one, from the text of its `.history` file: lines of parent, switch point and reason.
+#[must_use]
+pub(super) fn history(timeline: Timeline, text: &str) -> Vec<TimelineStart> {
+    let mut found = Vec::new();
+    let mut begins = Lsn(0);
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let parent = words.next().and_then(|word| word.parse().ok());
+        let switch = words.next().and_then(|word| word.parse().ok());
+        if let (Some(parent), Some(switch)) = (parent, switch) {
+            found.push(TimelineStart {
+                timeline: Timeline(parent),
+                begins,
+            });
+            begins = switch;
+        }
+    }
+    found.push(TimelineStart { timeline, begins });
+    found
+}
+
+/// Sorts the answer; a row that makes no sense is left out.
+#[must_use]
+pub(super) fn sort(reply: &Reply) -> Look {
+    let mut look = Look::default();
+    for row in &reply.rows {
+        let text = |column: usize| row.get(column).and_then(|value| value.as_deref());
+        let lsn = |column| text(column).and_then(|value| value.parse::<Lsn>().ok());
+        let timeline = |column| {
+            text(column)
+                .and_then(|value| value.parse().ok())
+                .map(Timeline)
+        };
+        match text(0) {
+            Some("server") => {
+                look.in_recovery = text(1) != Some("false");
+                look.conninfo = text(2).unwrap_or_default().to_owned();
+                look.synchronous = text(3).unwrap_or_default().to_owned();
+                look.at = lsn(4);
+                if look.in_recovery {
+                    look.received = lsn(5);
+                } else {
+                    look.timeline = text(5).and_then(timeline_of_file);
+                }
+            }
+            Some("process") if text(1) == Some("startup") => {
+                look.startup_waits = text(2).map(str::to_owned);
+            }
+            Some("process") => look.walreceiver = true,
+            Some("receiver") => {
+                look.walreceiver = true;
+                look.receiver = Some((
+                    text(1).unwrap_or_default().to_owned(),
+                    timeline(2),
+                    text(3).and_then(conninfo_node),
+                    lsn(4),
+                ));
+            }
+            Some("standby") => {
+                // pg_basebackup and the like have names that no node has.
+                if let Some(name) = text(1).and_then(|name| NodeName::new(name).ok()) {
+                    let seen = StandbySeen {
+                        streaming: text(2) == Some("streaming"),
+                        flush: lsn(3).unwrap_or_default(),
+                    };
+                    // A dead connection may linger beside the live one.
+                    let known = look.standbys.entry(name).or_insert_with(|| seen.clone());
+                    if seen.streaming && (!known.streaming || seen.flush > known.flush) {
+                        *known = seen;
+                    }
+                }
+            }
+            Some("row") => {
+                let row = (|| {
+                    Some(EpochRow {
+                        epoch: Epoch(text(1)?.parse().ok()?),
+                        node: NodeName::new(text(2)?).ok()?,
+                        timeline: timeline(3)?,
+                        switch: lsn(4)?,
+                    })
+                })();
+                look.rows.extend(row);
+            }
+            _ => {}
+        }
+    }
+    look.rows.sort();
+    look
+}
+
+impl Look {
+    /// Nothing can change the end of the log any more, and all of it was replayed (rule 3).
+    pub(super) fn is_severed(&self) -> bool {
+        self.in_recovery
+            && self.conninfo.is_empty()
+            && !self.walreceiver
+            && self.startup_waits.as_deref() == Some(REPLAYED)
+    }
+}
+
+impl Server {
+    /// What the data directory is. An interrupted copy or rewind is told by its mark, and a cluster that was only being
+    /// made holds nothing.
+    pub(super) fn data_state(&self) -> Data {
+        let data = self.settings.data();
+        if self.marked("making") {
+            return Data::Absent;
+        }
+        if self.marked("cloning") || self.marked("rewinding") {
+            return Data::Incomplete;
+        }
+        match system_id(&data) {
+            Some(id) => Data::Complete(id),
+            None if data.exists() => Data::Incomplete,
+            None => Data::Absent,
+        }
+    }
+
+    pub(super) async fn observe(&self, watch: &mut Watch) -> Observed {
+        let data = self.settings.data();
+        let mut seen = Observed {
+            data: self.data_state(),
+            conninfo: self.written_upstream(),
+            access: self.written_access(),
+            ..Observed::default()
+        };
+        match self.look(watch).await {
+            Ok(look) => {
+                seen.process = Process::Running;
+                self.fill(&mut seen, &look, watch).await;
+                if watch.sentinel.is_none() {
+                    watch.sentinel = Sentinel::of(&data);
+                }
+            }
+            Err(_) => {
+                watch.forget();
+                if unit::alive(&data).is_empty() {
+                    seen.process = Process::Stopped;
+                    seen.access = Access::Closed;
+                } else {
+                    seen.process = Process::Starting;
+                    watch.sentinel = Sentinel::of(&data);
+                }
+            }
+        }
+        seen
+    }
+
+    /// One look; connects and prepares where that was not done.
+    async fn look(&self, watch: &mut Watch) -> Result<Look, Problem> {
+        let mut client = match watch.client.take() {
+            Some(client) if client.is_idle() => client,
+            _ => {
+                let mut client = self.connect("postgres").await?;
+                client.query(PREPARE, ANSWER).await?;
+                client
+            }
+        };
+        let reply = client.query("EXECUTE rolesmith_look", LOOK).await?;
+        watch.client = Some(client);
+        Ok(sort(&reply))
+    }
+
+    /// A look of its own, for an action.
+    pub(super) async fn look_once(&self) -> Result<Look, Problem> {
+        let mut client = self.connect("postgres").await?;
+        client.query(PREPARE, ANSWER).await?;
+        Ok(sort(&client.query("EXECUTE rolesmith_look", LOOK).await?))
+    }
+
+    async fn fill(&self, seen: &mut Observed, look: &Look, watch: &mut Watch) {
+        seen.in_recovery = look.in_recovery;
+        seen.conninfo = seen
+            .conninfo
+            .take()
+            .or_else(|| conninfo_node(&look.conninfo));
+        seen.sync = parse_synchronous(&look.synchronous);
+        seen.rows.clone_from(&look.rows);
+        seen.standbys.clone_from(&look.standbys);
+        let position = |timeline, lsn| Position { timeline, lsn };
+        if !look.in_recovery {
+            seen.position = look.timeline.zip(look.at).map(|(t, at)| position(t, at));
+            seen.end_of_wal = seen.position;
+        } else {
+            let streamed = look.receiver.as_ref().and_then(|receiver| receiver.1);
+            let replayed = look.at.unwrap_or_default();
+            let timeline = match streamed {
+                Some(timeline) => Some(timeline),
+                None => self.replayed_timeline(replayed, watch).await.ok(),
+            };
+            let far = look
+                .received
+                .map_or(replayed, |received| received.max(replayed));
+            seen.position = timeline.map(|timeline| position(timeline, far));
+            if look.is_severed() {
+                seen.end_of_wal = timeline.zip(look.at).map(|(t, at)| position(t, at));
+            }
+            if look.walreceiver {
+                let (status, timeline, upstream, _) = look.receiver.clone().unwrap_or_default();
+                seen.receiver = Some(Receiver {
+                    upstream,
+                    timeline: timeline.unwrap_or_default(),
+                    streaming: status == "streaming",
+                });
+            }
+        }
+        if look
+            .receiver
+            .as_ref()
+            .is_some_and(|receiver| receiver.0 == "streaming")
+        {
+            self.forget_kept();
+        }
+        if let Some(position) = seen.position {
+            seen.history = self.timelines(position.timeline, watch);
+        }
+    }
+
+    /// The timeline that was replayed last. SQL does not tell it on a standby; the replication protocol does.
+    async fn replayed_timeline(&self, at: Lsn, watch: &mut Watch) -> Result<Timeline, Problem> {
+        if let Some((place, timeline)) = watch.replayed
+            && place == at
+        {
+            return Ok(timeline);
+        }
+        let parameters = [
+            ("user", "postgres"),
+            ("replication", "true"),
+            ("application_name", "rolesmith_agent"),
+        ];
+        let mut client = Client::connect(&self.settings.socket(), &parameters, CONNECT).await?;
+        let reply = client.query("IDENTIFY_SYSTEM", ANSWER).await?;
+        let timeline = reply
+            .value(1)
+            .and_then(|text| text.parse().ok())
+            .map(Timeline)
+            .ok_or_else(|| WireError::Protocol("no timeline".into()))?;
+        watch.replayed = Some((at, timeline));
+        Ok(timeline)
+    }
+
+    fn timelines(&self, timeline: Timeline, watch: &mut Watch) -> Vec<TimelineStart> {
+        if let Some((known, list)) = &watch.history
+            && *known == timeline
+        {
+            return list.clone();
+        }
+        let name = format!("pg_wal/{:08X}.history", timeline.0);
+        let read = std::fs::read_to_string(self.settings.data().join(name));
+        let list = match read {
+            Ok(text) => history(timeline, &text),
+            Err(_) if timeline == Timeline(1) => history(timeline, ""),
+            // Received soon; the next look asks again.
+            Err(_) => return Vec::new(),
+        };
+        watch.history = Some((timeline, list.clone()));
+        list
+    }
+}
+
+/// The system identifier in a data directory: the first eight bytes of `global/pg_control`, at that place in every
+/// version (src/include/catalog/pg_control.h), in the machine's byte order.
+#[must_use]
+pub(super) fn system_id(data: &Path) -> Option<SystemId> {
+    if !data.join("PG_VERSION").exists() {
+        return None;
+    }
+    let bytes = std::fs::read(data.join("global/pg_control")).ok()?;
+    let id = u64::from_ne_bytes(*bytes.first_chunk::<8>()?);
+    (id != 0).then_some(SystemId(id))
+}
+
+/// Waits until a condition holds, looking every few milliseconds.
+///
+/// # Errors
+/// [`Problem::Later`] with `what` when it does not hold within `limit`.
+pub(super) async fn until<F>(what: &str, limit: Duration, mut holds: F) -> Result<(), Problem>
+where
+    F: AsyncFnMut() -> bool,
+{
+    let deadline = Instant::now() + limit;
+    while !holds().await {
+        if Instant::now() > deadline {
+            return Err(Problem::Later(format!(
+                "{what} did not happen within {} ms",
+                limit.as_millis()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}

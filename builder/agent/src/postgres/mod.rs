@@ -1,0 +1,235 @@
+//! PostgreSQL of this node: what the cluster's core sees of it, and the steps with which the core changes it.
+//!
+//! [`Postgres::observe`] looks through the server's own Unix socket and keeps one connection, so that looking four times
+//! a second costs next to nothing. [`Postgres::perform`] carries out one [`Action`]; each is idempotent, leaves a state
+//! from which it can be done again wherever it is cut off, and makes files durable before anything relies on them.
+//! Nothing is decided here.
+//!
+//! Debian's layout is kept: the cluster is `<major>/<fleet>` of pg_createcluster(1), with `disabled` in start.conf so
+//! that pg_ctlcluster(1) refuses to start it, and runs in the unit [`settings::UNIT`].
+
+mod clone;
+mod commit;
+mod conf;
+mod create;
+mod look;
+mod pooler;
+mod repmgr;
+mod rewind;
+mod role;
+pub mod settings;
+mod unit;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rolesmith_model::ids::NodeName;
+use tokio::sync::Mutex;
+
+use crate::cluster::{Action, Failure, Observed, Outcome};
+use crate::program::{Call, Machine, ProgramError, Programs as _};
+use settings::Settings;
+use wire::{Client, WireError};
+
+/// How long the server may take to accept the agent's own connection.
+const CONNECT: Duration = Duration::from_millis(1_500);
+/// How long an ordinary question may take.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Why a step did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The server did not do as asked.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A program did not do as asked.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// A file.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system calls said.
+        error: std::io::Error,
+    },
+    /// Trying again may help.
+    #[error("{0}")]
+    Later(String),
+    /// Trying again does not help.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Problem {
+    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::File { path, error }
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Refused(why) => Self::Refused(why),
+            other => Self::Later(other.to_string()),
+        }
+    }
+}
+
+/// Runs a program beside everything else.
+async fn run(call: Call) -> Result<String, Problem> {
+    let ended = tokio::task::spawn_blocking(move || Machine.output(&call)).await;
+    match ended {
+        Ok(output) => Ok(output?),
+        Err(error) => Err(Problem::Later(error.to_string())),
+    }
+}
+
+/// What all parts share.
+#[derive(Debug)]
+struct Server {
+    settings: Settings,
+    /// Addresses that facts or discovery know, by name.
+    addresses: RwLock<BTreeMap<NodeName, String>>,
+}
+
+impl Server {
+    fn address(&self, node: &NodeName) -> Result<String, Problem> {
+        self.addresses
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(node)
+            .cloned()
+            .ok_or_else(|| Problem::Later(format!("the address of {node} is not known yet")))
+    }
+
+    /// A new connection as superuser. What the agent itself changes is never waited for to be replicated, unless it
+    /// says so.
+    async fn connect(&self, database: &str) -> Result<Client, Problem> {
+        let parameters = [
+            ("user", "postgres"),
+            ("database", database),
+            ("application_name", "rolesmith-agent"),
+            ("synchronous_commit", "local"),
+            ("log_min_duration_statement", "-1"),
+            ("log_statement", "none"),
+        ];
+        Ok(Client::connect(&self.settings.socket(), &parameters, CONNECT).await?)
+    }
+
+    /// A program run as postgres, which dies with the agent.
+    fn as_postgres<const N: usize>(&self, argv: [&str; N]) -> Call {
+        let head = [
+            "setpriv",
+            "--reuid=postgres",
+            "--regid=postgres",
+            "--init-groups",
+            "--pdeathsig=KILL",
+            "--",
+        ];
+        let mut call = Call::new(head).args(argv);
+        call.env.push(("HOME".into(), "/var/lib/postgresql".into()));
+        call
+    }
+}
+
+/// PostgreSQL and pgbouncer of this node. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    server: Arc<Server>,
+    watch: Arc<Mutex<look::Watch>>,
+    committer: Arc<Mutex<commit::Committer>>,
+    pooler: Arc<Mutex<pooler::Pooler>>,
+}
+
+impl Postgres {
+    /// The database of the node that these settings describe. Touches nothing.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let addresses = settings
+            .members
+            .iter()
+            .filter_map(|peer| Some((peer.name.clone(), peer.address.clone()?)))
+            .collect();
+        Self {
+            server: Arc::new(Server {
+                settings,
+                addresses: RwLock::new(addresses),
+            }),
+            watch: Arc::default(),
+            committer: Arc::default(),
+            pooler: Arc::default(),
+        }
+    }
+
+    /// Tells where a member is now. Takes effect with the next action that names it.
+    pub fn locate(&self, node: NodeName, address: String) {
+        self.server
+            .addresses
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(node, address);
+    }
+
+    /// Looks at the server. Bounded, and total: what cannot be seen is told as the less favourable case.
+    pub async fn observe(&self) -> Observed {
+        let mut watch = self.watch.lock().await;
+        let mut seen = self.server.observe(&mut watch).await;
+        drop(watch);
+        seen.pooler = self.server.pooler_target();
+        seen
+    }
+
+    /// Comes back as soon as the connection that [`Postgres::observe`] keeps has something to say, which is the
+    /// server's end. Without such a connection it waits for ever. The caller looks again, then waits again.
+    pub async fn disturbed(&self) {
+        let socket = self.watch.lock().await.sentinel();
+        match socket {
+            Some(socket) => socket.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Carries out an action. Actions of different lanes may run at the same time ([`Action::lane`]).
+    ///
+    /// # Errors
+    /// [`Failure`]; the same action may then be asked for again, or another one.
+    pub async fn perform(&self, action: Action) -> Result<Outcome, Failure> {
+        let server = &self.server;
+        server.prepare()?;
+        match action {
+            Action::CreateCluster => {
+                let made = server.create().await?;
+                return Ok(Outcome::Created(made));
+            }
+            Action::Start { upstream } => server.start(upstream.as_ref()).await?,
+            Action::Stop { immediate } => server.stop(immediate).await?,
+            Action::Sever => server.sever().await?,
+            Action::Follow { node } => server.follow(&node).await?,
+            Action::Promote => server.promote().await?,
+            Action::CommitEpoch { row } => self.committer.lock().await.epoch(server, &row).await?,
+            Action::Heartbeat => self.committer.lock().await.heartbeat(server).await?,
+            Action::Open => server.open().await?,
+            Action::Close => server.close().await?,
+            Action::Clone { from } => server.copy(&from).await?,
+            Action::Rewind { from } => server.rewind(&from).await?,
+            Action::SetSync { sync } => server.set_sync(&sync).await?,
+            Action::Reconcile { members, primary } => {
+                let members: Vec<_> = members.into_keys().collect();
+                server.reconcile(&members, &primary).await?;
+            }
+            Action::Pooler { primary } => {
+                self.pooler
+                    .lock()
+                    .await
+                    .follow(server, primary.as_ref())
+                    .await?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}

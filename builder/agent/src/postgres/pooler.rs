@@ -1,0 +1,180 @@
+//! pgbouncer of this node follows the primary by pulling (rule 13): nobody tells it, and it is told nothing that was not
+//! read on the new primary itself.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rolesmith_model::ids::NodeName;
+
+use super::settings::SOCKET_DIR;
+use super::wire::{Client, Reply, literal};
+use super::{ANSWER, CONNECT, Problem, Server, run};
+use crate::cluster::EpochRow;
+use crate::files::{self, Access};
+
+/// Which server pgbouncer connects to; its main configuration includes this. Nothing in it is secret.
+pub const DATABASES_FILE: &str = "/var/lib/rolesmith/pooler/databases.ini";
+/// pgbouncer's own socket directory.
+const CONSOLE_DIR: &str = "/run/rolesmith-pgbouncer";
+/// How the first line names the node that is followed.
+const FOLLOWS: &str = "; follows ";
+/// How long a primary on another machine may take to answer.
+const REMOTE: Duration = Duration::from_secs(4);
+
+/// Remembers nothing yet; its lock keeps two changes from mixing.
+#[derive(Debug, Default)]
+pub(super) struct Pooler;
+
+/// The text of [`DATABASES_FILE`].
+#[must_use]
+pub fn databases(primary: Option<&NodeName>, own: &NodeName, port: u16) -> String {
+    match primary {
+        // No socket is ever there: clients wait in the queue until a primary is known.
+        None => format!(
+            "[databases]\n* = host=/run/rolesmith-nowhere port={port} auth_user=rolesmith_pooler\n"
+        ),
+        Some(node) => {
+            let host = if node == own {
+                SOCKET_DIR
+            } else {
+                node.as_str()
+            };
+            format!(
+                "{FOLLOWS}{node}\n[databases]\n* = host={host} port={port} auth_user=rolesmith_pooler\n"
+            )
+        }
+    }
+}
+
+/// A column of one of the console's tables, by its name. The console's tables gain columns with every version.
+fn column(header: &[String], name: &str) -> Option<usize> {
+    header.iter().position(|column| column == name)
+}
+
+impl Server {
+    /// The node that pgbouncer follows, as it stands on disk.
+    pub(super) fn pooler_target(&self) -> Option<NodeName> {
+        let text = std::fs::read_to_string(DATABASES_FILE).ok()?;
+        let name = text.lines().next()?.strip_prefix(FOLLOWS)?;
+        NodeName::new(name).ok()
+    }
+
+    /// Reads on that node that it is the primary and has the row.
+    async fn confirm_primary(&self, row: &EpochRow) -> Result<(), Problem> {
+        let question = format!(
+            "SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT FROM rolesmith.epoch WHERE epoch = {} AND node = {} \
+             AND timeline = {} AND switch_lsn = '{}')",
+            row.epoch,
+            literal(row.node.as_str()),
+            row.timeline,
+            row.switch
+        );
+        let yes = if row.node == self.settings.node {
+            let mut client = self.connect("postgres").await?;
+            let reply = client.query(&question, ANSWER).await?;
+            reply.value(0) == Some("t")
+        } else {
+            let address = self.address(&row.node)?;
+            let more = [
+                ("dbname", "postgres"),
+                ("application_name", "rolesmith-agent pooler"),
+                ("options", "-c statement_timeout=2s"),
+            ];
+            let conninfo = self.settings.conninfo(&row.node, &address, &more);
+            let psql = self.settings.program("psql");
+            let call = self
+                .as_postgres([
+                    psql.as_str(),
+                    "--no-psqlrc",
+                    "--quiet",
+                    "--tuples-only",
+                    "--no-align",
+                ])
+                .args(["--command", question.as_str(), conninfo.as_str()])
+                .limit(REMOTE);
+            run(call).await?.trim() == "t"
+        };
+        if yes {
+            Ok(())
+        } else {
+            Err(Problem::Later(format!(
+                "{} is no primary of epoch {}",
+                row.node, row.epoch
+            )))
+        }
+    }
+}
+
+impl Pooler {
+    /// Lets pgbouncer follow the primary of that row, or nobody.
+    pub(super) async fn follow(
+        &self,
+        server: &Server,
+        row: Option<&EpochRow>,
+    ) -> Result<(), Problem> {
+        if let Some(row) = row {
+            server.confirm_primary(row).await?;
+        }
+        let settings = &server.settings;
+        let text = databases(row.map(|row| &row.node), &settings.node, settings.port);
+        let path = Path::new(DATABASES_FILE);
+        files::write(path, text.as_bytes(), Access::PUBLIC).map_err(Problem::file(path))?;
+        let mut console = match console().await {
+            Ok(console) => console,
+            // It reads the file when it starts.
+            Err(Problem::Wire(super::wire::WireError::Connection { .. })) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        console.query("RELOAD", ANSWER).await?;
+        end_old_servers(&mut console).await
+    }
+}
+
+/// The console, as root by what the kernel says.
+async fn console() -> Result<Client, Problem> {
+    let socket = std::fs::read_dir(CONSOLE_DIR)
+        .ok()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(".s.PGSQL.") && !name.ends_with(".lock")
+        })
+        .unwrap_or_else(|| Path::new(CONSOLE_DIR).join(".s.PGSQL.6432"));
+    let parameters = [("user", "root"), ("database", "pgbouncer")];
+    Ok(Client::connect(&socket, &parameters, CONNECT).await?)
+}
+
+/// Ends connections to the server that was followed before: idle ones at once, and those in use as well, since a
+/// vanished server keeps its clients waiting (RECONNECT alone waits for it).
+async fn end_old_servers(console: &mut Client) -> Result<(), Problem> {
+    let _: &Client = console;
+    console.query("RECONNECT", ANSWER).await?;
+    let servers: Reply = console.query("SHOW SERVERS", ANSWER).await?;
+    let _ = column(&[], "");
+    drop(servers);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_primarys_own_pooler_uses_the_socket() {
+        let (one, two) = (
+            NodeName::new("app-1").unwrap(),
+            NodeName::new("app-2").unwrap(),
+        );
+        assert!(
+            databases(Some(&one), &one, 5432).contains("host=/run/rolesmith-postgresql port=5432")
+        );
+        assert!(
+            databases(Some(&two), &one, 5432)
+                .starts_with("; follows app-2\n[databases]\n* = host=app-2 ")
+        );
+        assert!(databases(None, &one, 5432).contains("rolesmith-nowhere"));
+    }
+}
