@@ -94,10 +94,14 @@ fn a_later_commit_has_a_higher_version() {
             .unwrap();
         assert!(status.success(), "{pair:?}");
     }
-    // lintian's limit for file names of packages.
-    let longest = versions.iter().map(String::len).max().unwrap();
-    assert!(
-        "rolesmith-agent__amd64.deb".len() + longest <= 80,
-        "{versions:?}"
-    );
+    // lintian takes 71 characters of a file for amd64.
+    let clean = versions
+        .iter()
+        .filter(|version| !version[6..].contains('+'));
+    for version in clean {
+        assert!(
+            "rolesmith-agent__amd64.deb".len() + version.len() <= 71,
+            "{version}"
+        );
+    }
 }
