@@ -94,7 +94,7 @@ lint:
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
-	shellcheck builder/as-root builder/setup builder/tour debian/agent/build-deb debian/rolesmith/build-deb debian/agent/check-glibc debian/agent/postinst debian/agent/prerm debian/agent/postrm .ci/run
+	shellcheck -x builder/as-root builder/setup builder/tour debian/version debian/build-env.sh debian/agent/build-deb debian/rolesmith/build-deb debian/agent/check-glibc debian/agent/postinst debian/agent/prerm debian/agent/postrm .ci/run
 
 bench:
 	builder/setup bench
