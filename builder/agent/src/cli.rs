@@ -42,6 +42,7 @@ enum Command {
     Facts(commands::facts::FactsArgs),
     Firewall(commands::firewall::FirewallArgs),
     Poke(commands::poke::Poke),
+    Redis(commands::redis::Redis),
 }
 
 /// The command line as a value, for the manual page and completions.
@@ -68,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Facts(args) => args.run(),
         Command::Firewall(args) => args.run(),
         Command::Poke(args) => args.run(),
+        Command::Redis(args) => args.run(),
     };
     // A reader that went away (`| head`) is no failure of ours.
     match end {

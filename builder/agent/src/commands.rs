@@ -5,6 +5,7 @@ pub(crate) mod facts;
 pub(crate) mod firewall;
 pub(crate) mod health;
 pub(crate) mod poke;
+pub(crate) mod redis;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod wait;

@@ -23,6 +23,7 @@ pub mod observe;
 pub mod postgres;
 pub mod probe;
 pub mod program;
+pub mod redis;
 pub mod state;
 pub mod status;
 

@@ -1,0 +1,389 @@
+//! Starts Redis and Sentinel, and looks after the running Redis.
+//!
+//! Each starter asks until the answer is known, writes the file, and becomes the program: no process of the agent stays
+//! behind. While it waits it tells systemd that it runs, and why it waits, so that no boot and no package's configuration
+//! waits with it; whether Redis answers is what health checks are for.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rolesmith_model::facts::KEY_FILE;
+use rustls::ClientConfig;
+
+use super::ask::{self, Heards};
+use super::client::{Client, ClientError, credentials};
+use super::conf::{EPOCHS_SKIPPED, SentinelState, parse_sentinel, sentinel_file, server_file};
+use super::decide::{
+    Data, SentinelSeen, SentinelStart, ServerSeen, ServerStart, WatchAction, sentinel, server,
+    watch,
+};
+use super::opinion::opinion;
+use super::resp::Value;
+use super::settings::{CONF_DIR, Declared, Settings, SettingsError, founder};
+use super::state::{self, Report, SENTINEL_DIR, SERVER_DIR};
+use super::views::Instance;
+use crate::files::{self, Access, Root};
+use crate::notify::Notifier;
+
+/// How often a starter asks.
+const PAUSE: Duration = Duration::from_millis(300);
+/// How often the running Redis is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// The whole cluster is looked at once in so many looks.
+const WIDE: u32 = 10;
+/// A replica that has not answered for longer does not count (seconds); min-replicas-max-lag of the role's redis.conf.
+const MAX_LAG: u64 = 3;
+
+/// Why nothing could be started. The unit starts again.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// What the agent is told.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Key and certificates.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file.
+    #[error("{0}: {1}")]
+    File(PathBuf, io::Error),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError + '_ {
+    move |error| RunError::File(path.to_owned(), error)
+}
+
+/// What every part needs.
+struct Context<'a> {
+    root: &'a Root,
+    settings: Settings,
+    tls: Arc<ClientConfig>,
+    boot: String,
+    notifier: Notifier,
+    unit: &'static str,
+    told: Option<Report>,
+}
+
+impl<'a> Context<'a> {
+    fn new(root: &'a Root, unit: &'static str) -> Result<Self, RunError> {
+        let settings = Settings::load(root)?;
+        // systemd hands the key to a service that may not read root's file (LoadCredential=).
+        let key = std::env::var_os("CREDENTIALS_DIRECTORY").map_or_else(
+            || root.join(KEY_FILE),
+            |dir| Path::new(&dir).join("node.key"),
+        );
+        let tls = credentials(&key, &root.join(&settings.cert), &root.join(&settings.ca))?;
+        Ok(Self {
+            root,
+            settings,
+            tls,
+            boot: state::boot(root),
+            notifier: Notifier::from_env(),
+            unit,
+            told: None,
+        })
+    }
+
+    /// Says something once.
+    fn tell(&mut self, report: Report, status: &str) {
+        if self.told.as_ref() == Some(&report) {
+            return;
+        }
+        // A report that cannot be written is no reason to keep Redis from starting.
+        let _ = state::report(self.root, self.unit, &report);
+        self.notifier.send(&format!("READY=1\nSTATUS={status}"));
+        self.told = Some(report);
+    }
+
+    fn wait(&mut self, why: &impl std::fmt::Display) {
+        let why = why.to_string();
+        let status = format!("waiting: {why}");
+        self.tell(Report::Waiting { why }, &status);
+        sleep(PAUSE);
+    }
+
+    fn become_program(&self, program: &[OsString], file: &Path, how: &str) -> io::Error {
+        let report = Report::Started {
+            how: how.to_owned(),
+        };
+        let _ = state::report(self.root, self.unit, &report);
+        self.notifier.send(&format!("STATUS=starting as {how}"));
+        let Some((name, args)) = program.split_first() else {
+            return io::ErrorKind::InvalidInput.into();
+        };
+        Command::new(name).args(args).arg(file).exec()
+    }
+}
+
+/// Becomes Redis, once it is known what this node is. Returns only when it cannot.
+///
+/// # Errors
+/// [`RunError`].
+pub fn start_server(root: &Root, program: &[OsString]) -> Result<(), RunError> {
+    let mut context = Context::new(root, "server")?;
+    let begun = Instant::now();
+    loop {
+        let declared = Declared::load(root, &context.settings)?;
+        let data = state::data(root, &context.boot);
+        let heards = ask::everybody(&context.tls, &context.settings, &declared);
+        let start = server(&ServerSeen {
+            fleet: &context.settings.fleet,
+            me: &context.settings.node,
+            declared: &declared,
+            founder: founder(root, context.settings.founder, &declared).as_deref(),
+            data,
+            heard: &heards.sentinels,
+            instances: &heards.instances,
+            waited: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        let (master, how) = match start {
+            ServerStart::Wait(why) => {
+                context.wait(&why);
+                continue;
+            }
+            ServerStart::Master => (None, "master".to_owned()),
+            ServerStart::Replica(of) => {
+                let name = declared
+                    .at(&of)
+                    .map_or(of.clone(), |peer| peer.name.clone());
+                (Some(of), format!("replica of {name}"))
+            }
+        };
+        let eligible = master.is_none() || data != Data::Empty;
+        if eligible {
+            let dir = root.join(SERVER_DIR);
+            state::mark(root, &context.boot).map_err(at(&dir))?;
+        }
+        let conf = root.join(CONF_DIR).join("redis.conf");
+        let master = master.as_deref().map(|of| (of, context.settings.port));
+        let text = server_file(&conf.to_string_lossy(), master, eligible);
+        let file = root.join(SERVER_DIR).join("redis.conf");
+        files::write(&file, text.as_bytes(), Access::PRIVATE).map_err(at(&file))?;
+        let error = context.become_program(program, &file, &how);
+        return Err(at(Path::new(program.first().unwrap_or(&OsString::new())))(
+            error,
+        ));
+    }
+}
+
+/// Becomes Sentinel, once it is known what it watches. Returns only when it cannot.
+///
+/// # Errors
+/// [`RunError`].
+pub fn start_sentinel(root: &Root, program: &[OsString]) -> Result<(), RunError> {
+    let mut context = Context::new(root, "sentinel")?;
+    let fleet = context.settings.fleet.clone();
+    let me = context.settings.node.clone();
+    let file = root.join(SENTINEL_DIR).join("sentinel.conf");
+    loop {
+        let declared = Declared::load(root, &context.settings)?;
+        let text = files::read(&file).map_err(at(&file))?.unwrap_or_default();
+        let own = parse_sentinel(&fleet, &String::from_utf8_lossy(&text))
+            .map(|own| own.today(&fleet, &declared, &state::places(root)));
+        let heard = match own {
+            // What it knows itself is enough, and after a blackout there is nobody else to ask.
+            Some(_) => Heards::default().sentinels,
+            None => {
+                let mut heard = ask::everybody(&context.tls, &context.settings, &declared);
+                heard.sentinels.remove(&me);
+                heard.sentinels
+            }
+        };
+        let start = sentinel(&SentinelSeen {
+            fleet: &fleet,
+            me: &me,
+            declared: &declared,
+            founder: founder(root, context.settings.founder, &declared).as_deref(),
+            own: own.as_ref(),
+            heard: &heard,
+        });
+        let fresh = |master: String, epoch: u64, past: u64, others| SentinelState {
+            master,
+            config_epoch: epoch,
+            leader_epoch: past,
+            current_epoch: past,
+            replicas: Vec::new(),
+            others,
+        };
+        let (watched, how) = match (start, own) {
+            (SentinelStart::Wait(why), _) => {
+                context.wait(&why);
+                continue;
+            }
+            (SentinelStart::Resume, Some(own)) => (own, "before"),
+            // Resume comes with a state of its own only.
+            (SentinelStart::Resume, None) => continue,
+            (
+                SentinelStart::Join {
+                    master,
+                    epoch,
+                    others,
+                },
+                _,
+            ) => {
+                let past = epoch.saturating_add(EPOCHS_SKIPPED);
+                (fresh(master, epoch, past, others), "a new member")
+            }
+            (SentinelStart::Found { master, others }, _) => {
+                (fresh(master, 0, 0, others), "a founder")
+            }
+        };
+        let conf = root.join(CONF_DIR).join("sentinel.conf");
+        let settings = std::fs::read_to_string(&conf).map_err(at(&conf))?;
+        let ports = (context.settings.port, context.settings.sentinel_port);
+        let text = sentinel_file(&settings, &fleet, &me, ports, declared.majority(), &watched);
+        let places = declared
+            .peers
+            .iter()
+            .filter_map(|peer| Some((peer.name.clone(), peer.address.clone()?)))
+            .collect();
+        // After the state: with old places and new addresses nothing is lost, the other way round a member that moved
+        // would be forgotten.
+        files::write(&file, text.as_bytes(), Access::PRIVATE).map_err(at(&file))?;
+        state::remember(root, &places).map_err(at(&file))?;
+        let error = context.become_program(program, &file, how);
+        return Err(at(Path::new(program.first().unwrap_or(&OsString::new())))(
+            error,
+        ));
+    }
+}
+
+/// Looks after this node's Redis, for ever.
+///
+/// # Errors
+/// [`RunError`], at its start; later it says what is wrong and goes on.
+pub fn look_after(root: &Root) -> Result<(), RunError> {
+    let mut context = Context::new(root, "watch")?;
+    context.notifier.send("READY=1");
+    let mut connection: Option<Client> = None;
+    let mut instance = None;
+    let mut looks: u32 = 0;
+    loop {
+        let own = look(&mut context, &mut connection).ok();
+        // At once where something has changed, else now and then.
+        if looks == 0 || own.as_ref().map(whom) != instance.as_ref().map(whom) {
+            let declared = Declared::load(root, &context.settings)?;
+            let heards = ask::everybody(&context.tls, &context.settings, &declared);
+            let report = running(&context, &declared, &heards, own.as_ref());
+            let status = summary(&report);
+            context.tell(report, &status);
+        }
+        instance = own;
+        looks = (looks + 1) % WIDE;
+        context.notifier.send("WATCHDOG=1");
+        sleep(LOOK);
+    }
+}
+
+fn whom(instance: &Instance) -> (bool, Option<&str>, bool) {
+    (
+        instance.master,
+        instance.follows.as_deref(),
+        instance.linked,
+    )
+}
+
+/// One look at the local Redis, with what follows from it.
+fn look(
+    context: &mut Context<'_>,
+    connection: &mut Option<Client>,
+) -> Result<Instance, ClientError> {
+    // Where anything goes wrong the connection is not used again.
+    let mut client = match connection.take() {
+        Some(client) => client,
+        None => {
+            let (name, address) = (&context.settings.node, &context.settings.address);
+            ask::connect(&context.tls, &context.settings, name, address)?
+        }
+    };
+    let instance = ask::place(&mut client)?;
+    let complete = state::data(context.root, &context.boot) != Data::Empty;
+    for action in watch(complete, &instance) {
+        match action {
+            WatchAction::Complete => state::mark(context.root, &context.boot)?,
+            WatchAction::Priority(priority) => {
+                let priority = priority.to_string();
+                let words = ["CONFIG", "SET", "replica-priority", &priority];
+                if let Value::Error(error) = client.ask(&words)? {
+                    return Err(ClientError::Refused(error));
+                }
+            }
+        }
+    }
+    *connection = Some(client);
+    Ok(instance)
+}
+
+/// How the cluster looks from here.
+fn running(
+    context: &Context<'_>,
+    declared: &Declared,
+    heards: &Heards,
+    own: Option<&Instance>,
+) -> Report {
+    let total = declared.peers.len();
+    let found = opinion(&context.settings.fleet, &heards.sentinels, total);
+    let role = match own {
+        None => "down",
+        Some(own) if own.master => "master",
+        Some(own) if own.linked && !own.copying => "replica",
+        Some(_) => "copying",
+    };
+    let replicas = own.filter(|own| own.master).map(|own| {
+        let fresh = own.replicas.iter().filter(|(_, lag)| *lag <= MAX_LAG);
+        fresh.count()
+    });
+    let mut alarms = Vec::new();
+    if let Err(why) = &found {
+        alarms.push(why.to_string());
+    }
+    if replicas == Some(0) && total > 1 {
+        alarms.push("no replica follows: Redis refuses writes".to_owned());
+    }
+    let voters = found.as_ref().map_or(0, |found| found.voters.len());
+    if voters > total {
+        alarms.push(format!(
+            "Sentinels count {voters} of their own, and {total} members are declared"
+        ));
+    }
+    let master = found.as_ref().ok().map(|found| {
+        declared
+            .at(&found.master)
+            .map_or(found.master.clone(), |peer| peer.name.clone())
+    });
+    let views = heards.sentinels.values();
+    Report::Running {
+        role: role.to_owned(),
+        master,
+        epoch: found.as_ref().ok().map(|found| found.epoch),
+        sentinels: views.filter(|heard| heard.view().is_some()).count(),
+        voters,
+        replicas,
+        alarms,
+    }
+}
+
+/// A line of it for systemd.
+fn summary(report: &Report) -> String {
+    match report {
+        Report::Running {
+            role,
+            master,
+            sentinels,
+            voters,
+            alarms,
+            ..
+        } => {
+            let master = master.as_deref().unwrap_or("unknown");
+            let alarms: String = alarms.iter().map(|alarm| format!("; {alarm}")).collect();
+            format!("{role}, master {master}, {sentinels} of {voters} Sentinels{alarms}")
+        }
+        Report::Waiting { why } => format!("waiting: {why}"),
+        Report::Started { how } => format!("started as {how}"),
+    }
+}
