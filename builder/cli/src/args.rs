@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use crate::commands::lab::args::LabCommand;
+
 /// Compiles role definitions into signed Debian packages, a signed apt repository and cloud-init user-data.
 #[derive(Debug, Parser)]
 #[command(
@@ -229,49 +231,6 @@ pub struct Lab {
     /// What to do
     #[command(subcommand)]
     pub command: LabCommand,
-}
-
-/// One variant a lab command.
-#[derive(Debug, Subcommand)]
-pub enum LabCommand {
-    /// Boot every node of the fleet
-    Up {
-        /// Build the minimal root tree anew
-        #[arg(long)]
-        fresh_tree: bool,
-        /// Seconds to wait for all nodes
-        #[arg(long, default_value_t = 600)]
-        timeout: u64,
-        /// Boot these nodes alone
-        nodes: Vec<String>,
-    },
-    /// Show the nodes
-    Status,
-    /// Run a command in a node
-    Exec {
-        /// The node
-        node: String,
-        /// The command
-        #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    /// Show a node's console and journal
-    Logs {
-        /// The node
-        node: String,
-    },
-    /// End everything; nothing is left behind
-    Down,
-    /// Serve the repository inside the lab
-    #[command(name = "__serve", hide = true)]
-    Serve {
-        /// What to serve
-        #[arg(long)]
-        dir: PathBuf,
-        /// Where to listen
-        #[arg(long)]
-        listen: String,
-    },
 }
 
 /// rolesmith schema

@@ -9,6 +9,7 @@ use crate::{
     cgroup::Hierarchies,
     down::{end_unrecorded, remove_node, teardown},
     error::{LabError, Result},
+    fault,
     lab::socket_path,
     launch::start_server,
     network::Namespace,
@@ -108,6 +109,8 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
         })
         .collect();
     let starts = record_nodes(spec, &chosen, &store, &mut state, &hierarchies, &tree)?;
+    // Cables are plugged in by number, and a new node has a new one.
+    fault::apply(&state)?;
     let work = Work {
         spec,
         options,
@@ -169,6 +172,7 @@ fn drop_surplus_nodes(
     for name in surplus {
         remove_node(store, state, hierarchies, &name)?;
         state.nodes.remove(&name);
+        state.cuts.retain(|cut| !cut.names(&name));
         store.save(state)?;
     }
     Ok(())
@@ -275,6 +279,9 @@ fn record_nodes(
             return Err(LabError::Spec(why));
         }
         known.roles.clone_from(&node.roles);
+        if hierarchies.group(&known.group).is_frozen() {
+            return Err(LabError::Frozen(node.name.clone()));
+        }
         starts.push(match known.stage {
             Stage::Started { nspawn, leader } if nspawn.is_alive() && leader.is_alive() => {
                 Start::Running

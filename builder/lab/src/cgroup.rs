@@ -19,6 +19,9 @@ use crate::{
 /// How long killed processes may take to be gone. They may have to finish writing to a slow disk.
 const KILL_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long processes may take to stop; one that waits for a disk is stopped when it returns.
+const FREEZE_LIMIT: Duration = Duration::from_secs(20);
+
 /// Where the hierarchies of this machine are mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchies {
@@ -182,6 +185,44 @@ impl Group {
         // 0 stands for a process of another pid namespace: nothing of ours.
         found.retain(|pid| *pid != 0);
         found
+    }
+
+    /// Stops every process of the group where it stands, or lets them go on, and waits until it is so (cgroup v2's freezer; a
+    /// process in it can still be killed).
+    pub(crate) fn freeze(&self, frozen: bool) -> Result<()> {
+        let Some(directory) = &self.unified else {
+            return Err(LabError::Spec(
+                "a node is frozen through cgroup v2, which is not mounted on this machine"
+                    .to_owned(),
+            ));
+        };
+        let file = directory.join("cgroup.freeze");
+        let digit = if frozen { "1" } else { "0" };
+        fs::write(&file, digit).map_err(LabError::file("write", file))?;
+        let end = Instant::now() + FREEZE_LIMIT;
+        let wanted = format!("frozen {digit}");
+        // The file can be polled for changes, which come within milliseconds; looking again is as quick.
+        while !fs::read_to_string(directory.join("cgroup.events"))
+            .unwrap_or_default()
+            .lines()
+            .any(|line| line == wanted)
+        {
+            if Instant::now() > end {
+                return Err(LabError::Timeout {
+                    what: format!("{wanted:?} of {}", directory.display()),
+                    limit: FREEZE_LIMIT,
+                });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether the group is frozen, or about to be.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.unified.as_ref().is_some_and(|directory| {
+            fs::read_to_string(directory.join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1")
+        })
     }
 
     /// Kills everything in the group, waits until it is gone and removes the group. A group that is not there is no error.

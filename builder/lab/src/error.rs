@@ -65,6 +65,9 @@ pub enum LabError {
     /// The node exists but is not running.
     #[error("node {0} is not running")]
     NotRunning(String),
+    /// The node is frozen, and cannot be asked anything.
+    #[error("node {0} is frozen")]
+    Frozen(String),
     /// There is no lab in this directory.
     #[error("no lab is up (nothing recorded in {})", .0.display())]
     NoLab(PathBuf),

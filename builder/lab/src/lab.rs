@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::{
     cgroup::Hierarchies,
     command::{command, run},
+    cut::Cut,
     error::{LabError, Result},
     network::Namespace,
     process::Process,
@@ -56,6 +57,8 @@ pub struct Status {
     pub repository: Option<String>,
     /// The nodes by name.
     pub nodes: Vec<NodeStatus>,
+    /// Frames that are lost, see [`crate::cut()`].
+    pub cuts: Vec<Cut>,
 }
 
 /// What a node is doing.
@@ -75,6 +78,8 @@ pub struct NodeStatus {
     pub pid: Option<u32>,
     /// Bytes of memory in use, page cache included, while it runs and where the kernel counts them.
     pub memory: Option<u64>,
+    /// Whether its processes stand still, see [`crate::freeze`].
+    pub frozen: bool,
 }
 
 /// Whether a node runs.
@@ -131,6 +136,7 @@ impl Lab {
                 state: run,
                 pid: leader.map(|leader| leader.pid),
                 memory: leader.and_then(|_| group.memory_in_use()),
+                frozen: leader.is_some() && group.is_frozen(),
             }
         };
         let server = state
@@ -142,6 +148,7 @@ impl Lab {
             namespace: Namespace::named(&state.id).path(),
             repository: server.map(|server| server.listen.clone()),
             nodes: state.nodes.iter().map(node).collect(),
+            cuts: state.cuts.iter().cloned().collect(),
         })
     }
 

@@ -11,8 +11,10 @@
 mod boot;
 mod cgroup;
 mod command;
+mod cut;
 mod down;
 mod error;
+mod fault;
 mod http;
 mod lab;
 mod launch;
@@ -27,14 +29,16 @@ mod state;
 pub mod tree;
 
 pub use boot::{UpOptions, up};
+pub use cut::Cut;
 pub use down::down;
 pub use error::LabError;
+pub use fault::{End, cut, destroy, freeze, kill, mend};
 pub use http::serve;
 pub use lab::{Lab, NodeStatus, Output, RunState, Status};
 pub use outcome::{CloudInit, NodeReport, Phase, Start};
 pub use preflight::{Missing, MissingItem, preflight};
 pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Repository, TreeSpec};
-pub use state::state_dir;
+pub use state::{labs_of, state_dir};
 
 /// Told what the lab is doing, as it does it. Calls come from several threads at once.
 pub trait Progress: Sync {

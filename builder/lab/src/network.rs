@@ -8,7 +8,7 @@ use std::{
     io::Write,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use crate::{
@@ -144,6 +144,15 @@ impl Namespace {
         }
     }
 
+    /// Has nft(8) read this script inside the namespace: all of it takes effect at one moment, or nothing of it.
+    pub(crate) fn filter(&self, script: &str) -> Result<()> {
+        let mut inside = OsString::from("--net=");
+        inside.push(self.path());
+        let mut nft = command("nsenter");
+        nft.arg(inside).args(["nft", "-f", "-"]);
+        feed(nft, "nft -f -", script)
+    }
+
     /// Removes the namespace's name; the kernel removes the rest when the last process in it has ended.
     pub(crate) fn delete(&self) -> Result<()> {
         if self.exists() {
@@ -177,30 +186,35 @@ impl Namespace {
         }
         let mut ip = command("ip");
         ip.args(["-n", &self.name, "-batch", "-"]);
-        let start = |source| LabError::Start {
-            program: "ip".to_owned(),
-            source,
-        };
-        let mut child = ip
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(start)?;
-        if let Some(mut input) = child.stdin.take() {
-            // When ip has ended early its own words say more than this would.
-            let _ = input.write_all(script.as_bytes());
-        }
-        let output = child.wait_with_output().map_err(start)?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(LabError::Failed {
-            command: format!("ip -n {} -batch -", self.name),
-            status: ended(output.status),
-            output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        })
+        feed(ip, &format!("ip -n {} -batch -", self.name), script)
     }
+}
+
+/// Runs a command that reads what it is to do from its standard input; `name` is what an error calls it.
+fn feed(mut command: Command, name: &str, script: &str) -> Result<()> {
+    let start = |source| LabError::Start {
+        program: name.to_owned(),
+        source,
+    };
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(start)?;
+    if let Some(mut input) = child.stdin.take() {
+        // When it has ended early its own words say more than this would.
+        let _ = input.write_all(script.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(start)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(LabError::Failed {
+        command: name.to_owned(),
+        status: ended(output.status),
+        output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
 }
 
 /// cloud-init's network configuration, version 2, of a node with a static address on each interface. Only keys that both 22.4

@@ -4,7 +4,7 @@
 //! record that says too much is harmless: what is not there needs no removal.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     net::Ipv4Addr,
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    cut::Cut,
     error::{LabError, Result},
     process::Process,
 };
@@ -36,6 +37,9 @@ pub(crate) struct State {
     pub(crate) server: Option<ServerState>,
     /// The nodes by name.
     pub(crate) nodes: BTreeMap<String, NodeState>,
+    /// Frames that are lost on purpose.
+    #[serde(default)]
+    pub(crate) cuts: BTreeSet<Cut>,
 }
 
 /// The repository's server.
@@ -92,6 +96,35 @@ pub fn state_dir(root: &Path, name: &str, fleet: &Path) -> PathBuf {
         .join(format!("{name}-{}", short_hash(fleet)))
 }
 
+/// The labs of the fleet in this directory, each with the name that the fleet had when its lab was booted, whatever it is called
+/// now. `root` and `fleet` are those of [`state_dir`].
+///
+/// # Errors
+/// What keeps the directory of labs from being read.
+pub fn labs_of(root: &Path, fleet: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let labs = root.join("labs");
+    let entries = match fs::read_dir(&labs) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(LabError::file("read", labs)(error)),
+    };
+    let ending = format!("-{}", short_hash(fleet));
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let name = name.strip_suffix(&ending)?.to_owned();
+            entry
+                .path()
+                .join("lab.json")
+                .exists()
+                .then(|| (name, entry.path()))
+        })
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
 /// Eight hexadecimal digits of a path's SHA-256.
 fn short_hash(path: &Path) -> String {
     let hash = Sha256::digest(path.as_os_str().as_encoded_bytes());
@@ -119,6 +152,7 @@ impl State {
             id: format!("lab-{name}-{short}"),
             server: None,
             nodes: BTreeMap::new(),
+            cuts: BTreeSet::new(),
         }
     }
 

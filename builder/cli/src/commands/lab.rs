@@ -1,6 +1,10 @@
 //! rolesmith lab
 
-use std::{ffi::OsString, net::Ipv4Addr, path::PathBuf, time::Duration};
+pub mod args;
+mod fault;
+mod place;
+
+use std::{ffi::OsString, net::Ipv4Addr, time::Duration};
 
 use rolesmith_formats::{cloud_config, seed::Seed};
 use rolesmith_host::build::PACKAGES_DIR;
@@ -10,10 +14,13 @@ use rolesmith_lab::{
 };
 use rolesmith_model::{facts::Origin, plan::Plan};
 
+use self::{
+    args::LabCommand,
+    place::{lab_root, open, state_dir},
+};
 use super::{publish, user_data};
 use crate::{
     app::{App, line},
-    args::{self, LabCommand},
     progress::Steps,
     project,
     report::{Failure, Outcome},
@@ -22,8 +29,11 @@ use crate::{
 /// The lab's stand-in for the internet side of the nodes.
 const PUBLIC_NETWORK: &str = "203.0.113.0/24";
 
+/// Seconds that a node may take to boot when it is alone.
+const START_LIMIT: u64 = 600;
+
 /// Does what the command says.
-pub fn run(app: &App, args: &args::Lab) -> Outcome {
+pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
     match &args.command {
         LabCommand::Up {
             fresh_tree,
@@ -33,6 +43,20 @@ pub fn run(app: &App, args: &args::Lab) -> Outcome {
         LabCommand::Status => status(app),
         LabCommand::Exec { node, command } => exec(app, node, command),
         LabCommand::Logs { node } => logs(app, node),
+        LabCommand::Kill { node, crash } => fault::kill(app, node, *crash),
+        LabCommand::Start { node } => up(app, false, START_LIMIT, std::slice::from_ref(node)),
+        LabCommand::Freeze { node } => fault::freeze(app, node),
+        LabCommand::Thaw { node } => fault::thaw(app, node),
+        LabCommand::Cut {
+            node,
+            from,
+            one_way,
+        } => fault::cut(app, node, from.as_deref(), *one_way),
+        LabCommand::Mend { node } => fault::mend(app, node.as_deref()),
+        LabCommand::Replace { node } => {
+            fault::renew(app, node)?;
+            up(app, false, START_LIMIT, std::slice::from_ref(node))
+        }
         LabCommand::Down => down(app),
         LabCommand::Serve { dir, listen } => {
             let listen = listen.parse().map_err(|_| {
@@ -52,46 +76,11 @@ fn lab_failure(error: LabError) -> Failure {
         LabError::Busy(_) => "wait for it, or end that program",
         LabError::Missing(_) => "see docs/lab.md for what a lab needs and why",
         LabError::NoNode(_) => "`rolesmith lab status` lists the nodes",
+        LabError::NotRunning(_) => "`rolesmith lab start NODE` boots it",
+        LabError::Frozen(_) => "`rolesmith lab thaw NODE` lets it go on",
         _ => "look at `rolesmith lab logs NODE`; `rolesmith lab down` clears everything away",
     };
     Failure::because(&error, help)
-}
-
-/// Where the lab of the fleet in this directory lives: another checkout of the same fleet has a lab of its own.
-fn state_dir(app: &App, name: &str) -> Outcome<PathBuf> {
-    let fleet = app.dir.canonicalize()?;
-    Ok(rolesmith_lab::state_dir(&lab_root(), name, &fleet))
-}
-
-fn lab_root() -> PathBuf {
-    std::env::var_os("ROLESMITH_LAB_DIR")
-        .map_or_else(|| PathBuf::from("/var/lib/rolesmith-lab"), PathBuf::from)
-}
-
-/// The fleet's name without looking at anything else, so that `lab down` works on a fleet with errors.
-fn fleet_name(app: &App) -> Outcome<String> {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        fleet: Name,
-    }
-    #[derive(serde::Deserialize)]
-    struct Name {
-        name: String,
-    }
-    let path = app.dir.join("fleet.toml");
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        Failure::new(
-            format!("{}: {e}", path.display()),
-            "go to a fleet's directory or name it with -C DIR",
-        )
-    })?;
-    let head: Head = toml::from_str(&text)
-        .map_err(|e| Failure::new(e.message(), "`rolesmith check` says more"))?;
-    Ok(head.fleet.name)
-}
-
-fn open(app: &App) -> Outcome<Lab> {
-    Lab::open(&state_dir(app, &fleet_name(app)?)?).map_err(lab_failure)
 }
 
 fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
@@ -103,6 +92,7 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
         )
     })?;
     let plan = project::plan(app)?;
+    place::not_renamed(app, plan.fleet.name.as_str())?;
     for name in only {
         project::node(&plan, name)?;
     }
@@ -277,13 +267,14 @@ fn status(app: &App) -> Outcome {
     for node in &status.nodes {
         let state = match node.state {
             RunState::Starting => "starting",
+            RunState::Running if node.frozen => "frozen",
             RunState::Running => "running",
             RunState::Stopped => "stopped",
         };
         let memory = node
             .memory
             .map_or_else(|| "-".to_owned(), |b| format!("{} MiB", b / 1024 / 1024));
-        let agent = if node.state == RunState::Running {
+        let agent = if node.state == RunState::Running && !node.frozen {
             agent(&lab, &node.name)
         } else {
             "-".to_owned()
@@ -295,6 +286,9 @@ fn status(app: &App) -> Outcome {
             node.public_address.to_string(),
             node.roles.join(", ")
         ))?;
+    }
+    for cut in &status.cuts {
+        line(format_args!("cut: {cut}"))?;
     }
     if let Some(repository) = &status.repository {
         line(format_args!(
@@ -356,7 +350,7 @@ fn logs(app: &App, node: &str) -> Outcome {
 fn first_look(app: &App, name: &str, steps: &Steps) -> Outcome {
     let lab = Lab::open(&state_dir(app, name)?).map_err(lab_failure)?;
     for node in lab.status().map_err(lab_failure)?.nodes {
-        if node.state == RunState::Running {
+        if node.state == RunState::Running && !node.frozen {
             steps.say(&node.name, "waiting for the agent's first look");
             // A fleet without the agent has nobody to ask.
             let _ = lab.output(&node.name, &["rolesmith-agent", "wait", "--timeout", "60"]);
@@ -366,9 +360,9 @@ fn first_look(app: &App, name: &str, steps: &Steps) -> Outcome {
 }
 
 fn down(app: &App) -> Outcome {
-    let name = fleet_name(app)?;
+    let (name, state_dir) = place::to_end(app)?;
     let steps = Steps::new(app);
-    let was = rolesmith_lab::down(&state_dir(app, &name)?, &steps);
+    let was = rolesmith_lab::down(&state_dir, &steps);
     steps.finish();
     if was.map_err(lab_failure)? {
         app.say(format_args!(

@@ -1,0 +1,106 @@
+//! The lab's commands.
+
+#![allow(
+    rustdoc::invalid_html_tags,
+    reason = "these comments are the help that clap shows"
+)]
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+/// One variant a lab command.
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Boot every node of the fleet
+    Up {
+        /// Build the minimal root tree anew
+        #[arg(long)]
+        fresh_tree: bool,
+        /// Seconds to wait for all nodes
+        #[arg(long, default_value_t = 600)]
+        timeout: u64,
+        /// Boot these nodes alone
+        nodes: Vec<String>,
+    },
+    /// Show the nodes
+    Status,
+    /// Run a command in a node
+    Exec {
+        /// The node
+        node: String,
+        /// The command
+        #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Show a node's console and journal
+    Logs {
+        /// The node
+        node: String,
+    },
+    /// Power off a node without a warning
+    #[command(
+        long_about = "Power off a node without a warning: every process is killed and not one frame leaves. Its disk stays; `lab start` boots it again."
+    )]
+    Kill {
+        /// The node
+        node: String,
+        /// Let its kernel close its connections, as when everything in a running machine is killed
+        #[arg(long)]
+        crash: bool,
+    },
+    /// Boot a node again from its disk
+    Start {
+        /// The node
+        node: String,
+    },
+    /// Stop all processes of a node where they stand
+    Freeze {
+        /// The node
+        node: String,
+    },
+    /// Let the processes of a frozen node go on
+    Thaw {
+        /// The node
+        node: String,
+    },
+    /// Cut a node off the network, in silence
+    #[command(
+        long_about = "Cut a node off the network, both its interfaces, from all others or from one. Nobody is told: frames are lost as in a broken switch. `lab mend` ends it."
+    )]
+    Cut {
+        /// The node
+        node: String,
+        /// Cut it off from this node alone
+        #[arg(long, value_name = "NODE")]
+        from: Option<String>,
+        /// Lose only what the node sends; what is sent to it still arrives
+        #[arg(long)]
+        one_way: bool,
+    },
+    /// Mend the cuts of a node, or all
+    Mend {
+        /// The node [default: all]
+        node: Option<String>,
+    },
+    /// Destroy a node and boot a new machine in its place
+    #[command(
+        long_about = "Destroy a node with its disk, make a new incarnation of it, publish, and boot a new machine under its name. The old incarnation is refused from then on."
+    )]
+    Replace {
+        /// The node
+        node: String,
+    },
+    /// End everything; nothing is left behind
+    Down,
+    /// Serve the repository inside the lab
+    #[command(name = "__serve", hide = true)]
+    Serve {
+        /// What to serve
+        #[arg(long)]
+        dir: PathBuf,
+        /// Where to listen
+        #[arg(long)]
+        listen: String,
+    },
+}
