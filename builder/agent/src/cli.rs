@@ -35,6 +35,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Apply(commands::apply::Apply),
+    Cluster(commands::cluster::Cluster),
     Run(commands::run::Run),
     Status(commands::status::StatusArgs),
     Health(commands::health::HealthArgs),
@@ -62,6 +63,7 @@ pub(crate) fn now() -> u64 {
 pub fn main() -> ExitCode {
     let end = match Cli::parse().command {
         Command::Apply(args) => args.run(),
+        Command::Cluster(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Health(args) => args.run(),

@@ -1,6 +1,7 @@
 //! One module a command: its arguments, and short glue.
 
 pub(crate) mod apply;
+pub(crate) mod cluster;
 pub(crate) mod facts;
 pub(crate) mod firewall;
 pub(crate) mod health;

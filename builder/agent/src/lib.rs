@@ -24,6 +24,7 @@ pub mod postgres;
 pub mod probe;
 pub mod program;
 pub mod redis;
+pub mod runtime;
 pub mod state;
 pub mod status;
 

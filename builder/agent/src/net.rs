@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ pub struct Peer {
 /// What happened on the network.
 #[derive(Debug)]
 pub enum Event {
-    /// A member asks. Dropping `reply` closes nothing; the member will see its time run out.
+    /// A member asks. Dropping `reply` gives it an empty answer.
     Request {
         /// Who.
         from: Peer,
@@ -72,7 +72,7 @@ pub enum Event {
         to: String,
         /// The number that [`Net::send`] was given.
         number: u64,
-        /// Who answered with what, as JSON.
+        /// Who answered with what, as JSON; an empty answer is a refusal to give any.
         result: Result<(Peer, Vec<u8>), Unreachable>,
     },
 }
@@ -145,6 +145,8 @@ struct Shared {
     machine: Machine,
     limits: Limits,
     started: Instant,
+    /// One question to the resolver at a time: it may take long, and the threads for that are few.
+    resolver: Arc<Semaphore>,
     state: Mutex<State>,
     events: mpsc::Sender<Event>,
 }
@@ -233,6 +235,7 @@ impl Net {
             machine,
             limits,
             started: Instant::now(),
+            resolver: Arc::new(Semaphore::new(1)),
             state: Mutex::default(),
             events,
         });
@@ -340,6 +343,6 @@ impl Drop for Net {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

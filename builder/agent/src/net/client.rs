@@ -1,12 +1,13 @@
 //! The calling side: one link to each other member, which connects again by itself.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use rustls::pki_types::{ServerName, UnixTime};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_blocking;
 use tokio::time::{Duration, Instant, interval, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -328,7 +329,7 @@ async fn open(shared: &Arc<Shared>, name: &str) -> Result<Connection, String> {
     let hint = shared.state().hints.get(name).copied();
     let address = match material.address(name).or(hint) {
         Some(address) => SocketAddr::new(address, port),
-        None => find(&format!("{name}.{}", material.facts.domain), port).await?,
+        None => find(shared, format!("{name}.{}", material.facts.domain), port).await?,
     };
     let stream = TcpStream::connect(address)
         .await
@@ -388,11 +389,19 @@ async fn open(shared: &Arc<Shared>, name: &str) -> Result<Connection, String> {
 }
 
 /// Asks the resolver: a hint, as good as any, since the certificate decides.
-async fn find(fqdn: &str, port: u16) -> Result<SocketAddr, String> {
-    let unknown = || format!("its address is in no facts, and DNS does not know {fqdn}");
-    lookup_host((fqdn, port))
+async fn find(shared: &Shared, fqdn: String, port: u16) -> Result<SocketAddr, String> {
+    let turn = shared.resolver.clone().acquire_owned().await;
+    let unknown = format!("its address is in no facts, and DNS does not know {fqdn}");
+    let answer = spawn_blocking(move || {
+        let found = (fqdn.as_str(), port).to_socket_addrs();
+        // Only now: who stops waiting does not stop the question.
+        drop(turn);
+        found
+    });
+    answer
         .await
-        .map_err(|_| unknown())?
-        .find(SocketAddr::is_ipv4)
-        .ok_or_else(unknown)
+        .ok()
+        .and_then(Result::ok)
+        .and_then(|mut found| found.find(SocketAddr::is_ipv4))
+        .ok_or(unknown)
 }

@@ -212,6 +212,13 @@ impl Material {
         })
     }
 
+    /// The same, after a former one: who was a member then is refused in the right words.
+    #[must_use]
+    pub fn after(mut self, former: &Self) -> Self {
+        self.book = self.book.after(&former.book);
+        self
+    }
+
     /// The members besides this node.
     pub fn others(&self) -> impl Iterator<Item = &str> {
         self.facts
@@ -324,6 +331,19 @@ impl Stamps {
                 .map(|path| stamp(&path))
                 .collect(),
         )
+    }
+}
+
+impl Stamps {
+    /// Adds what [`Stamps::look`] could not know before the material was loaded. A certificate that changes in between is
+    /// noticed, since the files that every change touches were looked at before.
+    #[must_use]
+    pub fn look_again(self, root: &Root, material: &Material) -> Self {
+        let mut now = Self::look(root, Some(material));
+        for (seen, before) in now.0.iter_mut().zip(self.0) {
+            *seen = before;
+        }
+        now
     }
 }
 

@@ -232,12 +232,13 @@ async fn converse(
                         }
                         let (line, number) = (writer.line(), frame.number);
                         tokio::spawn(async move {
-                            if let Ok(Ok(body)) = timeout(ANSWER, answer).await
-                                && body.len() <= MAX_BODY
-                            {
-                                // A connection that broke meanwhile needs no answer.
-                                let _ = line.send(Frame { kind: Kind::Response, number, body }).await;
-                            }
+                            // Who is not to be answered is told so at once, by an empty body.
+                            let body = match timeout(ANSWER, answer).await {
+                                Ok(Ok(body)) if body.len() <= MAX_BODY => body,
+                                _ => Vec::new(),
+                            };
+                            // A connection that broke meanwhile needs no answer.
+                            let _ = line.send(Frame { kind: Kind::Response, number, body }).await;
                             drop(place);
                         });
                     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::frame::{Frame, FrameReader, Kind};
@@ -37,7 +36,8 @@ pub(super) struct Stream<S> {
 /// The sending side. When it is dropped what waits is still written, and then the connection is closed.
 pub(super) struct Writer {
     frames: mpsc::Sender<Frame>,
-    _task: JoinHandle<()>,
+    /// Ends with this value, however many answers are still to come.
+    _open: oneshot::Sender<()>,
 }
 
 impl Writer {
@@ -84,8 +84,19 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream<S> {
             .collect();
         let (read, mut write) = tokio::io::split(stream);
         let (frames, mut line) = mpsc::channel::<Frame>(WAITING);
-        let task = tokio::spawn(async move {
-            while let Some(frame) = line.recv().await {
+        let (open, mut closed) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    next = line.recv() => next,
+                    _ = &mut closed, if !line.is_closed() => {
+                        // What was put in line before is still written.
+                        line.close();
+                        continue;
+                    }
+                };
+                let Some(frame) = next else { break };
                 let Ok(bytes) = frame.encode() else {
                     // Bodies are measured before they get here.
                     break;
@@ -104,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream<S> {
             reader: FrameReader::new(read),
             writer: Writer {
                 frames,
-                _task: task,
+                _open: open,
             },
             chain,
         }

@@ -1,0 +1,639 @@
+//! The loop that ties decisions, network and database together: it owns the core of this node, feeds it what happened,
+//! and carries out what it asks for.
+//!
+//! One thread. A step is carried out in one piece: what it wants remembered is durable before anything of it can be
+//! seen from outside, and nothing else happens in between. When a disk does not take it, the process ends: an agent that
+//! cannot remember must not promise.
+//!
+//! - [`store`] keeps the durable state.
+//! - [`report`] is what people see of it.
+//! - [`watch`] finds the primary for nodes that have no part in the cluster.
+//! - [`control`] hears the operator of this machine.
+
+pub mod control;
+mod deciders;
+pub mod report;
+pub mod store;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rolesmith_model::facts::Facts;
+use rolesmith_model::ids::NodeName;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
+use tokio::task::{JoinHandle, JoinSet, spawn_local};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep, sleep_until};
+
+use crate::cluster::{
+    Action, ActionId, ClusterFacts, Config, Durable, Effect, Envelope, Epoch, EpochRow, Failure,
+    Incarnation, Lane, Observed, Outcome, Refusal, Reply, Request, RequestId, Response, Step,
+    Unreachable,
+};
+use crate::files::Root;
+use crate::net::limits::Limits;
+use crate::net::material::{Material, MaterialError, Stamps};
+use crate::net::sessions::Machine;
+use crate::net::{Event, Net, Peer};
+use crate::notify::{Notifier, watchdog};
+use crate::program::Programs;
+pub use deciders::{Database, Decide, Executor, NoDatabase, cluster_facts};
+use report::ClusterReport;
+use store::{Store, StoreError};
+
+/// How often the database is looked at when nothing calls for it.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often files are looked at, members asked by a node without a part in the cluster, and the report written
+/// ([`Setup::period`]).
+pub const SECOND: Duration = Duration::from_secs(1);
+/// How long such a node waits for an answer (ms).
+const ANSWER: u64 = 900;
+/// Numbers of requests that are the loop's own begin here; the core counts from below.
+const OWN: RequestId = 1 << 62;
+
+/// Why the loop ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The state could not be read or made durable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The machine does not give what every process needs.
+    #[error("{0}: {1}")]
+    System(&'static str, io::Error),
+}
+
+/// Milliseconds since the machine started, suspension included; never compared between machines.
+#[must_use]
+pub fn boottime() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000
+}
+
+/// What the loop is started with.
+pub struct Setup<P> {
+    /// Where the machine's files are.
+    pub root: Root,
+    /// The machine's programs.
+    pub programs: P,
+    /// Bounds of the network.
+    pub limits: Limits,
+    /// [`SECOND`], but for tests.
+    pub period: Duration,
+    /// Unix seconds, for people.
+    pub clock: fn() -> u64,
+    /// Writes a line to the log.
+    pub log: fn(&str),
+}
+
+/// Makes the core of this node: its name, the facts, its state, the time and a random seed.
+pub type MakeCore<D> = Box<dyn FnMut(NodeName, ClusterFacts, Durable, u64, u64) -> D>;
+
+/// Runs until `stop`. Inside a [`tokio::task::LocalSet`]: what the database does stays on this thread.
+///
+/// # Errors
+/// [`RuntimeError`]; the service has to be started again.
+pub async fn run<D: Decide, E: Executor, P: Programs>(
+    setup: Setup<P>,
+    make: MakeCore<D>,
+    executor: E,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RuntimeError> {
+    let notifier = Notifier::from_env();
+    // At once: a maintainer script that starts this unit must not wait for the machine to be enrolled.
+    notifier.send("READY=1");
+    let mut stop = std::pin::pin!(stop);
+    let ended = tokio::select! {
+        () = &mut stop => Ok(()),
+        ended = live(&setup, make, executor, &notifier) => ended,
+    };
+    notifier.send("STOPPING=1");
+    ended
+}
+
+async fn live<D: Decide, E: Executor, P: Programs>(
+    setup: &Setup<P>,
+    make: MakeCore<D>,
+    executor: E,
+    notifier: &Notifier,
+) -> Result<(), RuntimeError> {
+    let mut told = String::new();
+    let (material, stamps) = loop {
+        let stamps = Stamps::look(&setup.root, None);
+        let seen = store::facts_seen(&setup.root);
+        match Material::load(&setup.root, &setup.programs, seen) {
+            Ok(material) => break (material, stamps),
+            Err(why) => {
+                let why = why.to_string();
+                if why != told {
+                    (setup.log)(&format!("waiting: {why}"));
+                    ClusterReport::waiting(&why, (setup.clock)()).write(&setup.root);
+                    told = why;
+                }
+                alive(notifier, &format!("waiting: {told}"));
+                sleep(setup.period).await;
+            }
+        }
+    };
+    let (store, durable) = Store::open(&setup.root, material.identity.incarnation)?;
+    let mut runtime = Runtime::new(setup, make, executor, material, stamps, store, durable)?;
+    runtime.turn(notifier).await
+}
+
+fn alive(notifier: &Notifier, status: &str) {
+    let watched = if watchdog().is_some() {
+        "\nWATCHDOG=1"
+    } else {
+        ""
+    };
+    notifier.send(&format!("STATUS={}{watched}", status.replace('\n', " ")));
+}
+
+struct Runtime<'a, D, E, P> {
+    setup: &'a Setup<P>,
+    make: MakeCore<D>,
+    core: Option<D>,
+    executor: E,
+    store: Store,
+    /// While there is no core: what it will begin with.
+    durable: Durable,
+    me: NodeName,
+    machine: Machine,
+    net: Net,
+    events: mpsc::Receiver<Event>,
+    material: channel::Sender<Arc<Material>>,
+    stamps: Stamps,
+    /// What was seen at the last look, to be taken over when it stays so for one more.
+    fresh: Option<Stamps>,
+    /// Why new facts were not taken over.
+    stale: Option<String>,
+    actions: JoinSet<(ActionId, Lane, Result<Outcome, Failure>)>,
+    /// Counts database actions that came to their end: what was seen before one says nothing about after it.
+    generation: Arc<AtomicU64>,
+    nudge: Arc<Notify>,
+    observer: JoinHandle<()>,
+    observations: mpsc::Receiver<(u64, Observed)>,
+    control: mpsc::Receiver<control::Asked>,
+    _control: control::Control,
+    watch: watch::Watch,
+    pooler: Option<EpochRow>,
+    pooling: bool,
+    requests: RequestId,
+}
+
+impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
+    fn new(
+        setup: &'a Setup<P>,
+        make: MakeCore<D>,
+        executor: E,
+        material: Material,
+        stamps: Stamps,
+        store: Store,
+        durable: Durable,
+    ) -> Result<Self, RuntimeError> {
+        let me = name(&material.identity.node).ok_or(RuntimeError::System(
+            "this node's name",
+            io::ErrorKind::InvalidData.into(),
+        ))?;
+        let machine = Machine {
+            incarnation: durable.incarnation.id,
+            boot: store::boot(&setup.root),
+        };
+        let stamps = stamps.look_again(&setup.root, &material);
+        let (sender, receiver) = channel::channel(Arc::new(material));
+        let (net, events) = Net::start(receiver, machine.clone(), setup.limits.clone());
+        let (control, asked) = control::Control::listen(&setup.root)
+            .map_err(|error| RuntimeError::System(control::SOCKET, error))?;
+        let (generation, nudge) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+        let (seen, observations) = mpsc::channel(1);
+        let observer = observer(executor.clone(), seen, generation.clone(), nudge.clone());
+        Ok(Self {
+            setup,
+            make,
+            core: None,
+            executor,
+            store,
+            durable,
+            me,
+            machine,
+            net,
+            events,
+            material: sender,
+            stamps,
+            fresh: None,
+            stale: None,
+            actions: JoinSet::new(),
+            generation,
+            nudge,
+            observer: spawn_local(observer),
+            observations,
+            control: asked,
+            _control: control,
+            watch: watch::Watch::default(),
+            pooler: None,
+            pooling: false,
+            requests: OWN,
+        })
+    }
+
+    async fn turn(&mut self, notifier: &Notifier) -> Result<(), RuntimeError> {
+        let facts = self.material.borrow().facts.clone();
+        self.facts(&facts)?;
+        let mut second = interval(self.setup.period);
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = boottime();
+            let wake = self.core.as_ref().map(|core| core.wake(now));
+            tokio::select! {
+                // What came from outside counts before time that ran out while this thread was busy.
+                biased;
+                event = self.events.recv() => match event {
+                    Some(event) => self.event(event)?,
+                    None => return Ok(()),
+                },
+                Some((begun, seen)) = self.observations.recv() => self.observed(begun, seen)?,
+                Some(ended) = self.actions.join_next(), if !self.actions.is_empty() => {
+                    if let Ok((id, lane, result)) = ended {
+                        self.done(id, lane, result)?;
+                    }
+                }
+                Some(asked) = self.control.recv() => self.control(asked)?,
+                _ = second.tick() => {
+                    if !self.every_second()? {
+                        return Ok(());
+                    }
+                    let status = self.report();
+                    alive(notifier, &status);
+                }
+                () = until(wake, now) => {
+                    if let Some(core) = &mut self.core {
+                        let step = core.tick(boottime());
+                        self.carry(step, None)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries out a step. Returns its reply if nobody waits for it over the network.
+    fn carry(
+        &mut self,
+        step: Step,
+        reply: Option<oneshot::Sender<Vec<u8>>>,
+    ) -> Result<Option<Reply>, RuntimeError> {
+        if let Some(durable) = &step.persist {
+            self.store.save(durable)?;
+            self.net.expect(expected(&durable.config));
+        }
+        let mut reply = reply;
+        let mut answer = None;
+        for effect in step.effects {
+            match effect {
+                Effect::Send {
+                    to,
+                    id,
+                    envelope,
+                    timeout,
+                } => self.send(&to, id, &envelope, timeout),
+                Effect::Reply(body) => match reply.take() {
+                    Some(waiting) => {
+                        // Who asked may have gone.
+                        let _ = waiting.send(json(&body));
+                    }
+                    None => answer = Some(*body),
+                },
+                Effect::Act { id, action } => self.act(id, action),
+                Effect::Log(line) => (self.setup.log)(&line),
+            }
+        }
+        Ok(answer)
+    }
+
+    fn send(&self, to: &NodeName, id: RequestId, envelope: &Envelope, timeout: u64) {
+        let limit = Duration::from_millis(timeout);
+        self.net.send(to.as_str(), id, json(envelope), limit);
+    }
+
+    fn act(&mut self, id: ActionId, action: Action) {
+        let (executor, lane) = (self.executor.clone(), action.lane());
+        self.actions
+            .spawn_local(async move { (id, lane, executor.perform(action).await) });
+    }
+
+    fn done(
+        &mut self,
+        id: ActionId,
+        lane: Lane,
+        result: Result<Outcome, Failure>,
+    ) -> Result<(), RuntimeError> {
+        if id >= OWN {
+            self.pooling = false;
+            if result.is_err() {
+                self.pooler = None;
+            }
+            return Ok(());
+        }
+        if lane == Lane::Database {
+            self.generation.fetch_add(1, Ordering::Relaxed);
+        }
+        self.nudge.notify_one();
+        let Some(core) = &mut self.core else {
+            return Ok(());
+        };
+        let step = core.done(boottime(), id, result);
+        self.carry(step, None).map(drop)
+    }
+
+    fn observed(&mut self, begun: u64, seen: Observed) -> Result<(), RuntimeError> {
+        if begun != self.generation.load(Ordering::Relaxed) {
+            self.nudge.notify_one();
+            return Ok(());
+        }
+        let Some(core) = &mut self.core else {
+            return Ok(());
+        };
+        let step = core.observed(boottime(), seen);
+        self.carry(step, None).map(drop)
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), RuntimeError> {
+        match event {
+            Event::Request { from, body, reply } => {
+                let Some((from, envelope)) = self.admissible(&from, &body) else {
+                    return Ok(());
+                };
+                match &mut self.core {
+                    Some(core) => {
+                        let step = core.request(boottime(), &from, envelope);
+                        self.carry(step, Some(reply))?;
+                    }
+                    None => {
+                        let _ = reply.send(json(&self.bystander()));
+                    }
+                }
+            }
+            Event::Response { to, number, result } => {
+                let answer = result
+                    .ok()
+                    .and_then(|(peer, body)| understand(&peer, &body));
+                let Some(name) = name(&to) else {
+                    return Ok(());
+                };
+                if number >= OWN {
+                    self.watch.heard(&name, answer);
+                    self.point_pooler();
+                } else if let Some(core) = &mut self.core {
+                    let step = core.response(boottime(), number, answer.ok_or(Unreachable));
+                    self.carry(step, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a member may ask over the network, from the machine that it says it is.
+    fn admissible(&self, from: &Peer, body: &[u8]) -> Option<(NodeName, Envelope)> {
+        let envelope: Envelope = serde_json::from_slice(body).ok()?;
+        let told = Incarnation {
+            number: from.number,
+            id: from.id,
+        };
+        let remote = !matches!(
+            envelope.request,
+            Request::Switchover { .. } | Request::Recover { .. }
+        );
+        (remote && envelope.incarnation == told).then_some((name(&from.name)?, envelope))
+    }
+
+    /// What a node answers that has no part in the cluster.
+    fn bystander(&self) -> Reply {
+        Reply {
+            incarnation: self.durable.incarnation,
+            facts: self.material.borrow().facts.version,
+            config: None,
+            promised: Epoch::default(),
+            response: Response::Refused(Refusal::NoVoter),
+        }
+    }
+
+    fn envelope(&self, request: Request) -> Envelope {
+        Envelope {
+            incarnation: self.durable.incarnation,
+            facts: self.material.borrow().facts.version,
+            // Older than any: nobody learns from it, and whoever knows one tells it.
+            config: Config::default(),
+            request,
+        }
+    }
+
+    fn control(&mut self, asked: control::Asked) -> Result<(), RuntimeError> {
+        let envelope = self.envelope(asked.request);
+        let reply = match &mut self.core {
+            Some(core) => {
+                let step = core.request(boottime(), &self.me, envelope);
+                self.carry(step, None)?
+            }
+            None => Some(self.bystander()),
+        };
+        if let Some(reply) = reply {
+            let _ = asked.reply.send(reply);
+        }
+        Ok(())
+    }
+
+    /// Takes facts over. A core is made when they give this node a part in the cluster, and stays until the service
+    /// ends: that it has none any more is for the core to deal with.
+    fn facts(&mut self, facts: &Facts) -> Result<(), RuntimeError> {
+        let proposed = cluster_facts(facts);
+        self.executor.facts(facts);
+        let now = boottime();
+        match &mut self.core {
+            Some(core) => {
+                let step = core.facts(now, proposed);
+                self.carry(step, None)?;
+            }
+            None if proposed.members.contains_key(&self.me) => {
+                let seed = store::random().map_err(StoreError::Random)?;
+                let durable = self.durable.clone();
+                self.net.expect(expected(&durable.config));
+                let mut core = (self.make)(self.me.clone(), proposed, durable, now, seed);
+                let step = core.tick(now);
+                self.core = Some(core);
+                self.carry(step, None)?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Whether to go on: another identity needs another process.
+    fn every_second(&mut self) -> Result<bool, RuntimeError> {
+        for line in self.net.log() {
+            (self.setup.log)(&line);
+        }
+        self.executor.refresh();
+        let current = self.material.borrow().clone();
+        let stamps = Stamps::look(&self.setup.root, Some(&current));
+        let changed = stamps != self.stamps;
+        // Packages are unpacked file by file; what stays as it is for a second is whole.
+        if current.listen.is_none() || (changed && self.fresh.as_ref() == Some(&stamps)) {
+            if !self.take_over(&current)? {
+                return Ok(false);
+            }
+            self.stamps = stamps;
+            self.fresh = None;
+        } else {
+            self.fresh = changed.then_some(stamps);
+        }
+        if self.core.is_none() {
+            self.ask_members();
+        }
+        Ok(true)
+    }
+
+    fn take_over(&mut self, current: &Material) -> Result<bool, RuntimeError> {
+        let seen = current
+            .facts
+            .version
+            .max(store::facts_seen(&self.setup.root));
+        match Material::load(&self.setup.root, &self.setup.programs, seen) {
+            Ok(material) if material.identity != current.identity => {
+                (self.setup.log)("this machine has another identity now: starting again");
+                return Ok(false);
+            }
+            Ok(material) => {
+                self.stale = None;
+                let material = Arc::new(material.after(current));
+                let facts = material.facts.clone();
+                self.material.send_replace(material);
+                self.net.reconcile();
+                if facts != current.facts {
+                    (self.setup.log)(&format!("facts of version {} are in force", facts.version));
+                    self.facts(&facts)?;
+                }
+            }
+            Err(why) => {
+                let text = why.to_string();
+                if self.stale.as_ref() != Some(&text) {
+                    (self.setup.log)(&text);
+                    self.stale = Some(text);
+                }
+                // Certificates cannot be taken over, but who is a member is known: this node may be none any more.
+                if let MaterialError::NotDeclared { .. } = why
+                    && let crate::files::Seen::Is(facts) = crate::observe::facts(&self.setup.root)
+                {
+                    self.facts(&facts)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn ask_members(&mut self) {
+        let members = cluster_facts(&self.material.borrow().facts).members;
+        self.watch.keep(&members);
+        for name in members.into_keys() {
+            self.requests += 1;
+            let envelope = self.envelope(Request::Status);
+            self.send(&name, self.requests, &envelope, ANSWER);
+        }
+    }
+
+    /// On a node without a part in the cluster: lets its pgbouncer follow (rule 13).
+    fn point_pooler(&mut self) {
+        let primary = self.watch.primary();
+        if self.core.is_none() && !self.pooling && primary != self.pooler {
+            self.pooler.clone_from(&primary);
+            self.pooling = true;
+            self.requests += 1;
+            self.act(self.requests, Action::Pooler { primary });
+        }
+    }
+
+    /// Writes the report; its one line is returned.
+    fn report(&self) -> String {
+        let material = self.material.borrow().clone();
+        let report = ClusterReport::new(report::Input {
+            now: (self.setup.clock)(),
+            material: &material,
+            incarnation: self.machine.incarnation,
+            stale: self.stale.as_deref(),
+            cluster: self.core.as_ref().map(|core| core.status(boottime())),
+            primary: self.watch.primary(),
+            net: self.net.status(),
+        });
+        report.write(&self.setup.root);
+        report.line()
+    }
+}
+
+impl<D, E, P> Drop for Runtime<'_, D, E, P> {
+    fn drop(&mut self) {
+        self.observer.abort();
+    }
+}
+
+/// Looks at the database again and again, and at once when something happens to it.
+async fn observer(
+    executor: impl Executor,
+    seen: mpsc::Sender<(u64, Observed)>,
+    generation: Arc<AtomicU64>,
+    nudge: Arc<Notify>,
+) {
+    loop {
+        let begun = generation.load(Ordering::Relaxed);
+        let observed = executor.observe().await;
+        if seen.send((begun, observed)).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = executor.disturbed() => {}
+            () = nudge.notified() => {}
+        }
+    }
+}
+
+async fn until(wake: Option<u64>, now: u64) {
+    match wake {
+        // Never without a pause, whatever the core asks for.
+        Some(at) => {
+            let pause = Duration::from_millis(at.saturating_sub(now).max(1));
+            sleep_until(Instant::now() + pause).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn name(text: &str) -> Option<NodeName> {
+    NodeName::new(text.to_owned()).ok()
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    // Names are the only keys of our maps, so every value has a JSON form; an empty body is understood by nobody.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// A reply from the machine that it says it is from.
+fn understand(peer: &Peer, body: &[u8]) -> Option<Reply> {
+    let reply: Reply = serde_json::from_slice(body).ok()?;
+    let told = Incarnation {
+        number: peer.number,
+        id: peer.id,
+    };
+    (reply.incarnation == told).then_some(reply)
+}
+
+fn expected(config: &Config) -> BTreeMap<String, u64> {
+    config
+        .voters
+        .iter()
+        .map(|(name, incarnation)| (name.to_string(), incarnation.id))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The two seams of the loop: decisions on one side, the database on the other.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rolesmith_model::facts::Facts;
+use rolesmith_model::ids::NodeName;
+use tokio::sync::Notify;
+
+use crate::cluster::{
+    Action, ActionId, ClusterFacts, Core, Declared, Envelope, Failure, Observed, Outcome, Reply,
+    RequestId, StatusReport, Step, Unreachable,
+};
+use crate::files::Root;
+use crate::postgres::Postgres;
+use crate::postgres::settings::{SETTINGS_FILE, Settings};
+
+/// The role whose members hold the database.
+const DATA_ROLE: &str = "db-primary-capable";
+/// The role whose members vote without data.
+const WITNESS_ROLE: &str = "db-witness";
+
+/// Decisions, as the cluster's core makes them. A trait, so that tests can watch the loop with decisions of their own.
+pub trait Decide {
+    /// This node's view of itself and its cluster.
+    fn status(&self, now: u64) -> StatusReport;
+    /// A request arrived from an authenticated member. The step holds one reply.
+    fn request(&mut self, now: u64, from: &NodeName, envelope: Envelope) -> Step;
+    /// What became of a request of ours.
+    fn response(&mut self, now: u64, id: RequestId, answer: Result<Reply, Unreachable>) -> Step;
+    /// The database was looked at.
+    fn observed(&mut self, now: u64, observed: Observed) -> Step;
+    /// An action came to its end.
+    fn done(&mut self, now: u64, id: ActionId, result: Result<Outcome, Failure>) -> Step;
+    /// New facts are in force.
+    fn facts(&mut self, now: u64, facts: ClusterFacts) -> Step;
+    /// Time passed.
+    fn tick(&mut self, now: u64) -> Step;
+    /// When to call [`Decide::tick`] if nothing happens before.
+    fn wake(&self, now: u64) -> u64;
+}
+
+/// The database. Clones share everything.
+pub trait Executor: Clone + 'static {
+    /// Carries out an action. Actions of different lanes may run at the same time.
+    fn perform(&self, action: Action) -> impl Future<Output = Result<Outcome, Failure>>;
+    /// Looks at the database; bounded and total.
+    fn observe(&self) -> impl Future<Output = Observed>;
+    /// Comes back when something happened to it.
+    fn disturbed(&self) -> impl Future<Output = ()>;
+    /// New facts: where members are.
+    fn facts(&self, facts: &Facts);
+    /// Called every second: files that describe the database may have come or changed.
+    fn refresh(&self);
+}
+
+impl Decide for Core {
+    fn status(&self, now: u64) -> StatusReport {
+        Self::status(self, now)
+    }
+    fn request(&mut self, now: u64, from: &NodeName, envelope: Envelope) -> Step {
+        Self::request(self, now, from, envelope)
+    }
+    fn response(&mut self, now: u64, id: RequestId, answer: Result<Reply, Unreachable>) -> Step {
+        Self::response(self, now, id, answer)
+    }
+    fn observed(&mut self, now: u64, observed: Observed) -> Step {
+        Self::observed(self, now, observed)
+    }
+    fn done(&mut self, now: u64, id: ActionId, result: Result<Outcome, Failure>) -> Step {
+        Self::done(self, now, id, result)
+    }
+    fn facts(&mut self, now: u64, facts: ClusterFacts) -> Step {
+        Self::facts(self, now, facts)
+    }
+    fn tick(&mut self, now: u64) -> Step {
+        Self::tick(self, now)
+    }
+    fn wake(&self, now: u64) -> u64 {
+        Self::wake(self, now)
+    }
+}
+
+/// The PostgreSQL of this machine, from the moment when its role has described it.
+#[derive(Debug, Clone)]
+pub struct Database(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: PathBuf,
+    now: RwLock<Described>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Described {
+    database: Option<(Settings, Postgres)>,
+    /// Members' addresses by the facts in force; settings were rendered with some that may be older.
+    addresses: Vec<(NodeName, String)>,
+}
+
+impl Database {
+    /// Of the machine whose files stand there.
+    #[must_use]
+    pub fn of(root: &Root) -> Self {
+        let database = Self(Arc::new(Inner {
+            file: root.join(SETTINGS_FILE),
+            now: RwLock::default(),
+            changed: Notify::new(),
+        }));
+        database.refresh();
+        database
+    }
+
+    fn current(&self) -> Option<Postgres> {
+        let now = self.0.now.read().unwrap_or_else(PoisonError::into_inner);
+        now.database.as_ref().map(|(_, postgres)| postgres.clone())
+    }
+}
+
+impl Executor for Database {
+    async fn perform(&self, action: Action) -> Result<Outcome, Failure> {
+        match self.current() {
+            Some(postgres) => postgres.perform(action).await,
+            None => Err(Failure::Later(
+                "the database's role is not applied yet".to_owned(),
+            )),
+        }
+    }
+
+    async fn observe(&self) -> Observed {
+        match self.current() {
+            Some(postgres) => postgres.observe().await,
+            None => Observed::default(),
+        }
+    }
+
+    async fn disturbed(&self) {
+        let happened = async {
+            match self.current() {
+                Some(postgres) => postgres.disturbed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = happened => {}
+            () = self.0.changed.notified() => {}
+        }
+    }
+
+    fn facts(&self, facts: &Facts) {
+        let addresses = facts.members.iter().filter_map(|member| {
+            Some((
+                NodeName::new(member.name.clone()).ok()?,
+                member.address.clone()?,
+            ))
+        });
+        let mut now = self.0.now.write().unwrap_or_else(PoisonError::into_inner);
+        now.addresses = addresses.collect();
+        now.locate();
+    }
+
+    fn refresh(&self) {
+        // A file that is being replaced is read the next time.
+        let Ok(settings) = Settings::load(&self.0.file) else {
+            return;
+        };
+        let mut now = self.0.now.write().unwrap_or_else(PoisonError::into_inner);
+        if now.database.as_ref().map(|(settings, _)| settings) != settings.as_ref() {
+            now.database = settings.map(|settings| (settings.clone(), Postgres::new(settings)));
+            now.locate();
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+impl Described {
+    fn locate(&self) {
+        if let Some((_, postgres)) = &self.database {
+            for (name, address) in &self.addresses {
+                postgres.locate(name.clone(), address.clone());
+            }
+        }
+    }
+}
+
+/// No database: a witness, or a node without a part in the cluster.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoDatabase;
+
+impl Executor for NoDatabase {
+    async fn perform(&self, _: Action) -> Result<Outcome, Failure> {
+        Err(Failure::Refused("there is no database here".to_owned()))
+    }
+
+    async fn observe(&self) -> Observed {
+        Observed::default()
+    }
+
+    async fn disturbed(&self) {
+        std::future::pending().await
+    }
+
+    fn facts(&self, _: &Facts) {}
+
+    fn refresh(&self) {}
+}
+
+/// What facts propose for the database cluster.
+#[must_use]
+pub fn cluster_facts(facts: &Facts) -> ClusterFacts {
+    let members = facts.members.iter().filter_map(|member| {
+        let has = |wanted: &str| member.roles.iter().any(|role| role == wanted);
+        let data = has(DATA_ROLE);
+        (data || has(WITNESS_ROLE)).then_some(())?;
+        let declared = Declared {
+            incarnation: member.incarnation,
+            data,
+        };
+        Some((NodeName::new(member.name.clone()).ok()?, declared))
+    });
+    ClusterFacts {
+        version: facts.version,
+        genesis: facts.genesis,
+        system_id: None,
+        members: members.collect(),
+        synchronous: 1,
+    }
+}
