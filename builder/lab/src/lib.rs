@@ -13,6 +13,7 @@ mod cgroup;
 mod command;
 mod cut;
 mod down;
+pub mod drill;
 mod error;
 mod fault;
 mod http;
