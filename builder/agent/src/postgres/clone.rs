@@ -14,6 +14,8 @@ use super::look::system_id;
 use super::settings::{PEER_ROLE, REPMGR_DATABASE};
 use super::{Problem, Server, run};
 
+/// repmgr's configuration with the copy's directory in it.
+const CONF: &str = "clone.conf";
 /// A large database takes hours.
 const COPIED: Duration = Duration::from_secs(24 * 3600);
 
@@ -78,20 +80,16 @@ impl Server {
             .create(copy)
             .and_then(|()| chown(copy, Some(user), Some(group)))
             .map_err(Problem::file(copy))?;
-        self.write_repmgr_conf()?;
+        self.write_repmgr_conf_for(CONF, copy)?;
         let source = self
             .settings
             .conninfo(from, address, &[("dbname", REPMGR_DATABASE)]);
-        let (repmgr, conf) = (
-            self.settings.program("repmgr"),
-            self.settings.state("repmgr.conf"),
-        );
+        let (repmgr, conf) = (self.settings.program("repmgr"), self.settings.state(CONF));
         let call = self
             .as_postgres([repmgr.as_str()])
             .args(["-f", conf.display().to_string().as_str()])
             .args(["-d", source.as_str(), "-U", PEER_ROLE])
-            .args(["-D", copy.display().to_string().as_str()])
-            .args(["--fast-checkpoint", "--force", "--verbose"])
+            .args(["--fast-checkpoint", "--force"])
             .args(["standby", "clone"])
             .limit(COPIED);
         run(call).await?;

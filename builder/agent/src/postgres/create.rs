@@ -184,6 +184,7 @@ impl Server {
         let etc = self.settings.etc();
         if !etc.join("postgresql.conf").exists() {
             remove_tree(&etc)?;
+            self.give_samples()?;
             let (major, port) = (
                 self.settings.major.to_string(),
                 self.settings.port.to_string(),
@@ -220,6 +221,25 @@ impl Server {
         }
         self.write_limits().await?;
         self.write_repmgr_conf()
+    }
+
+    /// pg_createcluster moves the configuration out of a data directory, and a copy of another node's has none.
+    fn give_samples(&self) -> Result<(), Problem> {
+        let access = Access {
+            mode: 0o600,
+            owner: Some(self.postgres()?),
+        };
+        for name in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
+            let from = format!(
+                "/usr/share/postgresql/{}/{name}.sample",
+                self.settings.major
+            );
+            let from = Path::new(&from);
+            let bytes = std::fs::read(from).map_err(Problem::file(from))?;
+            let to = self.settings.data().join(name);
+            files::write(&to, &bytes, access).map_err(Problem::file(&to))?;
+        }
+        Ok(())
     }
 
     /// A standby refuses to start with less than its primary had, and every start is a standby's: what the settings lack

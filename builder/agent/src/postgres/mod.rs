@@ -84,6 +84,12 @@ impl From<Problem> for Failure {
 async fn run(call: Call) -> Result<String, Problem> {
     let ended = tokio::task::spawn_blocking(move || Machine.output(&call)).await;
     match ended {
+        Ok(Err(ProgramError::Failed { program, how, tail })) => {
+            // Without what comes before every program, and without its connection strings.
+            let program = program.rsplit(" -- ").next().unwrap_or_default();
+            let program = program.split(' ').next().unwrap_or_default().to_owned();
+            Err(ProgramError::Failed { program, how, tail }.into())
+        }
         Ok(output) => Ok(output?),
         Err(error) => Err(Problem::Later(error.to_string())),
     }

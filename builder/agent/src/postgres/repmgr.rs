@@ -4,6 +4,8 @@
 //! primary's agent makes the rows what they should be again and again (rule 14). A person who logs in sees the truth in
 //! `repmgr cluster show`.
 
+use std::path::Path;
+
 use rolesmith_model::ids::NodeName;
 
 use super::conf::slot;
@@ -11,7 +13,7 @@ use super::role::make_slot;
 use super::settings::{PEER_ROLE, REPMGR_DATABASE};
 use super::wire::literal;
 use super::{ANSWER, Problem, Server};
-use crate::files::{self, Access};
+use crate::files;
 
 /// repmgr's number for a node: the same on every machine, whoever is asked and whatever else is a member. 31 bits of the
 /// name's SHA-256, never 0.
@@ -33,6 +35,11 @@ impl Server {
 
     /// Writes repmgr.conf of this node, which /etc/repmgr.conf includes.
     pub(super) fn write_repmgr_conf(&self) -> Result<(), Problem> {
+        self.write_repmgr_conf_for("repmgr.conf", &self.settings.data())
+    }
+
+    /// Writes one for another data directory: `repmgr standby clone` takes the directory from there alone.
+    pub(super) fn write_repmgr_conf_for(&self, name: &str, data: &Path) -> Result<(), Problem> {
         let node = &self.settings.node;
         let quoted = |text: String| text.replace('\'', "''");
         let text = format!(
@@ -41,7 +48,6 @@ impl Server {
              node_name='{node}'\n\
              conninfo='{}'\n\
              data_directory='{}'\n\
-             config_directory='{}'\n\
              pg_bindir='/usr/lib/postgresql/{}/bin'\n\
              replication_user='{PEER_ROLE}'\n\
              use_replication_slots=no\n\
@@ -50,20 +56,11 @@ impl Server {
              log_level=NOTICE\n",
             node_id(node),
             quoted(self.repmgr_conninfo(node)?),
-            self.settings.data().display(),
-            self.settings.etc().display(),
+            data.display(),
             self.settings.major,
         );
-        let path = self.settings.state("repmgr.conf");
-        if files::read(&path).ok().flatten().as_deref() == Some(text.as_bytes()) {
-            return Ok(());
-        }
-        let (_, group) = self.postgres()?;
-        let access = Access {
-            mode: 0o640,
-            owner: Some((0, group)),
-        };
-        files::write(&path, text.as_bytes(), access).map_err(Problem::file(&path))
+        let path = self.settings.state(name);
+        self.give(&path, &text)
     }
 
     /// Makes `repmgr.nodes` and the slots those of these members. Only on the primary.
@@ -106,12 +103,6 @@ impl Server {
             wanted.join(", ")
         );
         let mut client = self.connect(REPMGR_DATABASE).await?;
-        let check = format!(
-            "SELECT pg_is_in_recovery(), (SELECT count(*) FROM (VALUES {}) AS w ({columns}) \
-             FULL JOIN repmgr.nodes n USING ({columns}) WHERE n.node_id IS NULL OR w.node_id IS NULL)",
-            wanted.join(", ")
-        );
-        drop(check);
         let reply = client.query("SELECT pg_is_in_recovery()", ANSWER).await?;
         if reply.value(0) != Some("f") {
             return Err(Problem::Later("it is no primary".into()));
