@@ -19,6 +19,7 @@ pub mod identity;
 pub mod limits;
 pub mod material;
 pub mod refusals;
+pub mod repository;
 pub mod server;
 pub mod sessions;
 mod stream;

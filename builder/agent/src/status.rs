@@ -9,6 +9,7 @@ use crate::files::{self, Root, Seen};
 use crate::guard::Guard;
 use crate::health::Health;
 use crate::observe;
+use crate::runtime::report::ClusterReport;
 use crate::state::{Phase, REPORT_FILE, Report, RolePhase};
 
 /// Everything that is known without privileges.
@@ -27,6 +28,9 @@ pub struct Status {
     pub firewall: &'static str,
     /// The guard's whole state.
     pub guard: Guard,
+    /// Its part in the clusters and its connections, while rolesmith-cluster.service tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterReport>,
     /// What somebody should look at.
     pub alarms: Vec<String>,
 }
@@ -63,6 +67,11 @@ impl Status {
             alarms.push(what.clone());
         }
         alarms.extend(certificate(root, now));
+        let (cluster, silent) = ClusterReport::read(root, now);
+        if enrolled {
+            alarms.extend(silent);
+            alarms.extend(cluster.iter().flat_map(|report| report.alarms.clone()));
+        }
         if enrolled {
             alarms.extend(health.problems());
         }
@@ -85,6 +94,7 @@ impl Status {
             health,
             firewall,
             guard,
+            cluster,
             alarms,
         }
     }
@@ -168,6 +178,9 @@ impl Status {
             if !role.units.is_empty() {
                 line("", &format!("  units: {}", role.units.join(", ")));
             }
+        }
+        for (key, value) in self.cluster.iter().flat_map(ClusterReport::lines) {
+            line(key, &value);
         }
         let checks = &self.health.checks;
         let good = checks
@@ -269,6 +282,7 @@ mod tests {
             },
             firewall: "active",
             guard: Guard::default(),
+            cluster: None,
             alarms: Vec::new(),
         }
     }
