@@ -3,6 +3,7 @@
 pub mod args;
 mod fault;
 mod place;
+mod verdict;
 
 use std::{ffi::OsString, net::Ipv4Addr, time::Duration};
 
@@ -57,7 +58,16 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
             fault::renew(app, node)?;
             up(app, false, START_LIMIT, std::slice::from_ref(node))
         }
+        LabCommand::Verdict {
+            ledgers,
+            rows,
+            events,
+        } => verdict::run(app, ledgers, rows, events),
         LabCommand::Down => down(app),
+        LabCommand::Write { plan } => {
+            let plan = serde_json::from_slice(&std::fs::read(plan)?)?;
+            Ok(rolesmith_lab::drill::write(&plan)?)
+        }
         LabCommand::Serve { dir, listen } => {
             let listen = listen.parse().map_err(|_| {
                 Failure::new(

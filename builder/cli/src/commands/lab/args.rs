@@ -91,8 +91,29 @@ pub enum LabCommand {
         /// The node
         node: String,
     },
+    /// Judge the ledgers of a drill
+    #[command(
+        long_about = "Judge the ledgers of a drill: every acknowledged row must be there exactly once, no refused one may be, and no two primaries may acknowledge at one time. It reads files alone."
+    )]
+    Verdict {
+        /// The writers' ledgers: JSON lines
+        #[arg(required = true, value_name = "LEDGER")]
+        ledgers: Vec<PathBuf>,
+        /// The numbers in the table after the heal, one a line, each as often as it is there
+        #[arg(long, value_name = "FILE")]
+        rows: PathBuf,
+        /// When the control, the fault and the end were: JSON lines
+        #[arg(long, value_name = "FILE")]
+        events: PathBuf,
+    },
     /// End everything; nothing is left behind
     Down,
+    /// Write numbers into the fleet's database
+    #[command(name = "__write", hide = true)]
+    Write {
+        /// What to write: JSON
+        plan: PathBuf,
+    },
     /// Serve the repository inside the lab
     #[command(name = "__serve", hide = true)]
     Serve {
