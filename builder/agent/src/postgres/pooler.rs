@@ -7,7 +7,7 @@ use std::time::Duration;
 use rolesmith_model::ids::NodeName;
 
 use super::settings::SOCKET_DIR;
-use super::wire::{Client, Reply, literal};
+use super::wire::{Client, Reply, WireError, identifier, literal};
 use super::{ANSWER, CONNECT, Problem, Server, run};
 use crate::cluster::EpochRow;
 use crate::files::{self, Access};
@@ -44,11 +44,6 @@ pub fn databases(primary: Option<&NodeName>, own: &NodeName, port: u16) -> Strin
             )
         }
     }
-}
-
-/// A column of one of the console's tables, by its name. The console's tables gain columns with every version.
-fn column(header: &[String], name: &str) -> Option<usize> {
-    header.iter().position(|column| column == name)
 }
 
 impl Server {
@@ -122,11 +117,16 @@ impl Pooler {
         let mut console = match console().await {
             Ok(console) => console,
             // It reads the file when it starts.
-            Err(Problem::Wire(super::wire::WireError::Connection { .. })) => return Ok(()),
+            Err(Problem::Wire(WireError::Connection { .. })) => return Ok(()),
             Err(error) => return Err(error),
         };
         console.query("RELOAD", ANSWER).await?;
-        end_old_servers(&mut console).await
+        let place = match row {
+            None => String::new(),
+            Some(row) if row.node == settings.node => "unix".to_owned(),
+            Some(row) => server.address(&row.node)?,
+        };
+        end_others(&mut console, &place).await
     }
 }
 
@@ -147,20 +147,84 @@ async fn console() -> Result<Client, Problem> {
     Ok(Client::connect(&socket, &parameters, CONNECT).await?)
 }
 
-/// Ends connections to the server that was followed before: idle ones at once, and those in use as well, since a
-/// vanished server keeps its clients waiting (RECONNECT alone waits for it).
-async fn end_old_servers(console: &mut Client) -> Result<(), Problem> {
-    let _: &Client = console;
+/// A connection that pgbouncer holds to a server.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    /// The client that it is lent to.
+    client: String,
+    database: String,
+}
+
+/// The connections to servers at another place than this.
+fn elsewhere(servers: &Reply, place: &str) -> Vec<Held> {
+    let links = servers.column("link").zip(servers.column("database"));
+    links
+        .zip(servers.column("addr"))
+        .filter(|(_, address)| *address != place)
+        .map(|((link, database), _)| Held {
+            client: link.to_owned(),
+            database: database.to_owned(),
+        })
+        .collect()
+}
+
+/// Ends connections to servers at other places: idle ones at once, and those in use with their clients. RECONNECT alone
+/// waits for the latter, and a vanished server keeps them waiting.
+async fn end_others(console: &mut Client, place: &str) -> Result<(), Problem> {
+    if elsewhere(&console.query("SHOW SERVERS", ANSWER).await?, place).is_empty() {
+        return Ok(());
+    }
     console.query("RECONNECT", ANSWER).await?;
-    let servers: Reply = console.query("SHOW SERVERS", ANSWER).await?;
-    let _ = column(&[], "");
-    drop(servers);
+    let held = elsewhere(&console.query("SHOW SERVERS", ANSWER).await?, place);
+    let clients = console.query("SHOW CLIENTS", ANSWER).await?;
+    for held in held {
+        let known = clients.column("ptr").zip(clients.column("id"));
+        let id = known
+            .filter(|(pointer, _)| *pointer == held.client)
+            .map(|(_, id)| id)
+            .find(|id| !id.is_empty());
+        match id {
+            Some(id) => {
+                let kill = format!("KILL_CLIENT {id}");
+                if console.query(&kill, ANSWER).await.is_ok() {
+                    continue;
+                }
+            }
+            // Not lent: it closes by itself.
+            None if held.client.is_empty() => continue,
+            None => {}
+        }
+        // Before pgbouncer 1.24 only all clients of a database together.
+        let database = identifier(&held.database);
+        let killed = console.query(&format!("KILL {database}"), ANSWER).await;
+        let _ = console.query(&format!("RESUME {database}"), ANSWER).await;
+        killed?;
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_elsewhere_is_ended() {
+        let text = |text: &str| Some(text.to_owned());
+        let servers = Reply {
+            columns: ["database", "addr", "link"].map(str::to_owned).to_vec(),
+            rows: vec![
+                vec![text("app"), text("10.0.0.1"), text("0x1")],
+                vec![text("app"), text("10.0.0.2"), text("0x2")],
+            ],
+            ..Reply::default()
+        };
+        let held = |client: &str| Held {
+            client: client.into(),
+            database: "app".into(),
+        };
+        assert_eq!(elsewhere(&servers, "10.0.0.2"), [held("0x1")]);
+        assert_eq!(elsewhere(&servers, "unix"), [held("0x1"), held("0x2")]);
+    }
 
     #[test]
     fn the_primarys_own_pooler_uses_the_socket() {

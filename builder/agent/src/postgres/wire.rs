@@ -35,6 +35,8 @@ pub struct Notice {
 /// What a query came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reply {
+    /// Names of the last statement's columns.
+    pub columns: Vec<String>,
     /// Rows of all its statements in order; `None` is NULL.
     pub rows: Vec<Vec<Option<String>>>,
     /// Tag of the last statement that was completed, such as `COMMIT` or `UPDATE 1`.
@@ -44,6 +46,15 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The values of a column by its name in all rows; NULL, and a column that is not there, is "".
+    pub fn column(&self, name: &str) -> impl Iterator<Item = &str> {
+        let place = self.columns.iter().position(|column| column == name);
+        self.rows.iter().map(move |row| {
+            let value = place.and_then(|place| row.get(place)?.as_deref());
+            value.unwrap_or_default()
+        })
+    }
+
     /// The value in the first row's column; `None` for NULL and for what is not there.
     #[must_use]
     pub fn value(&self, column: usize) -> Option<&str> {
@@ -153,6 +164,19 @@ pub(super) fn row(body: &[u8]) -> Result<Vec<Option<String>>, WireError> {
         });
     }
     Ok(columns)
+}
+
+/// The names in a RowDescription: each is followed by 18 bytes about its type.
+pub(super) fn columns(body: &[u8]) -> Result<Vec<String>, WireError> {
+    let short = || WireError::Protocol("a row description that ends too early".into());
+    let (count, mut rest) = body.split_first_chunk::<2>().ok_or_else(short)?;
+    let mut names = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let end = rest.iter().position(|&byte| byte == 0).ok_or_else(short)?;
+        names.push(String::from_utf8_lossy(&rest[..end]).into_owned());
+        rest = rest.get(end + 19..).ok_or_else(short)?;
+    }
+    Ok(names)
 }
 
 /// A connection, authenticated by what the kernel says about this process.
@@ -268,7 +292,8 @@ impl Client {
                 b'N' => reply.notices.push(notice(&message.body)),
                 b'E' => failed = Some(notice(&message.body)),
                 b'Z' => break,
-                b'T' | b'I' | b'S' | b'A' => {}
+                b'T' => reply.columns = columns(&message.body)?,
+                b'I' | b'S' | b'A' => {}
                 other => return Err(unknown(other)),
             }
             // The server hangs up after FATAL and PANIC, without another word.
