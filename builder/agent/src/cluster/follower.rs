@@ -45,7 +45,7 @@ impl Core {
         }
         match seen.process {
             Process::Stopped => self.start(now, &seen),
-            Process::Starting => {}
+            Process::Starting => self.mend_copy(now, &seen),
             Process::Running => self.attach(now, &seen),
         }
     }
@@ -146,6 +146,24 @@ impl Core {
                 durable.data = DataState::Cloning(source.epoch);
                 durable.followed = Some(source.epoch);
             });
+        }
+    }
+
+    /// A copy that was cut off from its source before it was consistent has to be attached again, or made again.
+    fn mend_copy(&mut self, now: u64, seen: &Observed) {
+        let DataState::Copied(epoch) = self.durable.data else {
+            return;
+        };
+        if seen.conninfo.is_some() {
+            return;
+        }
+        let Some(source) = self.source().cloned() else {
+            return;
+        };
+        if source.epoch == epoch || self.goes_on(&source) {
+            self.follow(now, &source);
+        } else {
+            self.act(now, Action::Stop { immediate: true });
         }
     }
 

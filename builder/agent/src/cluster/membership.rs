@@ -58,6 +58,12 @@ impl Core {
             return;
         }
         let epoch = office.epoch;
+        if office.confirmed && !self.holds_data() {
+            self.retire(now);
+        }
+        let Some(office) = &self.office else {
+            return;
+        };
         if let Some(previous) = &office.previous {
             let both = self.installed_by(&self.durable.config, epoch)
                 && self.installed_by(previous, epoch);
@@ -86,6 +92,22 @@ impl Core {
         };
         if covered || careless {
             self.change(now, next);
+        }
+    }
+
+    /// Facts no longer want data here: another one takes over, which then can remove this node.
+    fn retire(&mut self, now: u64) {
+        let heir = self.durable.config.data.iter().find(|name| {
+            self.facts
+                .members
+                .get(*name)
+                .is_some_and(|member| member.data)
+                && self.caught_up(name, &self.durable.config)
+        });
+        if let Some(heir) = heir.cloned()
+            && let Some(office) = &mut self.office
+        {
+            office.handover = Some((heir, now));
         }
     }
 
@@ -303,7 +325,9 @@ impl Core {
         let (Some(seen), most) = (&self.seen, next.data.len().saturating_sub(1)) else {
             return false;
         };
-        let wanted = self.facts.synchronous.min(most);
+        // No more than leave enough others: whoever reported to the winner of an election can attach to it at once, and
+        // they have to be able to confirm its row without those that cannot (rule 4).
+        let wanted = self.facts.synchronous.min((most / 2).max(1)).min(most);
         if next.k == wanted {
             return false;
         }

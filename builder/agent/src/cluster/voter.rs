@@ -68,15 +68,6 @@ impl Core {
         if beat.epoch < promised && self.mutation != Mutation::FollowLowerEpoch {
             return Response::Refused(Refusal::StaleEpoch);
         }
-        if beat.epoch == promised
-            && self
-                .durable
-                .promise
-                .as_ref()
-                .is_some_and(|promise| promise.holder != *from)
-        {
-            return Response::Refused(Refusal::NotNow);
-        }
         if self
             .office
             .as_ref()
@@ -84,6 +75,7 @@ impl Core {
         {
             return Response::Refused(Refusal::StaleEpoch);
         }
+        // Promised to another one, perhaps: who beats has won this epoch, so nobody else can.
         self.promise(now, beat.epoch, from);
         if self
             .campaign

@@ -1,0 +1,329 @@
+//! Replication, clients, and the checks that belong to an acknowledgement.
+
+use std::collections::BTreeSet;
+
+use rolesmith_agent::cluster::{Access, Durable, Outcome, Process, Stamp};
+
+use crate::postgres::{Connected, Directory, Kind, Record, Who};
+use crate::world::{Event, World};
+
+/// `wal_sender_timeout`: how long a silent standby stays in the list (ms).
+const SILENCE: u64 = 3_000;
+
+impl World {
+    /// Both machines are up and each hears the other.
+    pub fn linked(&self, a: usize, b: usize) -> bool {
+        a != b && self.nodes[a].up && self.nodes[b].up && !self.blocked[a][b] && !self.blocked[b][a]
+    }
+
+    /// The node's own connection to its upstream ends.
+    pub fn disconnect(&mut self, node: usize) {
+        for other in 0..self.nodes.len() {
+            if self.linked(node, other) {
+                self.nodes[other].server.standbys.remove(&node);
+            }
+        }
+    }
+
+    pub fn ready(&mut self, node: usize, session: u64) {
+        let server = &mut self.nodes[node].server;
+        if server.session != session || server.process != Process::Starting {
+            return;
+        }
+        if server
+            .directory
+            .as_ref()
+            .is_some_and(|directory| directory.len() >= directory.consistent_at)
+        {
+            server.process = Process::Running;
+        }
+        self.put(1, Event::Pull { node, session });
+    }
+
+    pub fn pull(&mut self, node: usize, session: u64) {
+        let server = &self.nodes[node].server;
+        if server.session != session || server.process == Process::Stopped || !server.in_recovery {
+            return;
+        }
+        let frozen = self.nodes[node].server_frozen;
+        if frozen > self.now {
+            self.put(frozen - self.now, Event::Pull { node, session });
+            return;
+        }
+        let pause = self.rng.range(12, 30);
+        self.put(pause, Event::Pull { node, session });
+        let Some(up) = self.nodes[node].server.conninfo else {
+            self.nodes[node].server.receiver = None;
+            return;
+        };
+        let streams = self.fetch(node, up);
+        self.nodes[node].server.receiver = Some((up, streams));
+    }
+
+    /// Asks the upstream for what is missing; whether the connection stands.
+    fn fetch(&mut self, node: usize, up: usize) -> bool {
+        if !self.linked(node, up) || self.nodes[up].server_frozen > self.now {
+            return false;
+        }
+        let upstream = &self.nodes[up].server;
+        let (Some(theirs), Some(mine)) = (&upstream.directory, &self.nodes[node].server.directory)
+        else {
+            return false;
+        };
+        if !upstream.running()
+            || theirs.system_id != mine.system_id
+            || !theirs.can_stream_to(mine.timeline(), mine.len())
+        {
+            return false;
+        }
+        let start = mine.len();
+        let last = mine.wal.last().map(|record| record.id);
+        if theirs.wal.get(start as usize - 1).map(|record| record.id) != last {
+            let text = format!(
+                "n{} streams from n{} at {start}, where their logs differ",
+                node + 1,
+                up + 1
+            );
+            self.fail("corruption", text);
+            return false;
+        }
+        let end = theirs.wal.len().min(start as usize + 500);
+        let records: Vec<Record> = theirs.wal[start as usize..end].to_vec();
+        let history: Vec<(u32, u64)> = theirs.history.clone();
+        let highest = theirs.highest_timeline;
+        let session = self.nodes[node].server.session;
+        let delay = self.rng.range(1, 8);
+        if records.is_empty() {
+            self.answer(node, up);
+        } else {
+            self.put(
+                delay,
+                Event::Arrive {
+                    node,
+                    from: up,
+                    session,
+                    start,
+                    records,
+                    history,
+                    highest,
+                },
+            );
+        }
+        true
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one event")]
+    pub fn arrive(
+        &mut self,
+        node: usize,
+        from: usize,
+        session: u64,
+        start: u64,
+        records: &[Record],
+        history: &[(u32, u64)],
+        highest: u32,
+    ) {
+        let linked = self.linked(node, from);
+        let frozen = self.nodes[node].server_frozen > self.now;
+        let server = &mut self.nodes[node].server;
+        let alive = server.session == session
+            && server.process != Process::Stopped
+            && server.in_recovery
+            && server.receiver.is_some_and(|receiver| receiver.0 == from);
+        let Some(directory) = &mut server.directory else {
+            return;
+        };
+        if !alive || !linked || frozen || directory.len() != start {
+            return;
+        }
+        directory.extend_from(records, history, highest);
+        if server.process == Process::Starting && directory.len() >= directory.consistent_at {
+            server.process = Process::Running;
+        }
+        self.answer(node, from);
+    }
+
+    /// The standby tells its flush position.
+    fn answer(&mut self, node: usize, up: usize) {
+        let flush = self.nodes[node]
+            .server
+            .directory
+            .as_ref()
+            .map_or(0, Directory::len);
+        let session = self.nodes[up].server.session;
+        let delay = self.rng.range(1, 8);
+        self.put(
+            delay,
+            Event::Ack {
+                node: up,
+                from: node,
+                session,
+                flush,
+            },
+        );
+    }
+
+    pub fn ack(&mut self, node: usize, from: usize, session: u64, flush: u64) {
+        let frozen = self.nodes[node].server_frozen;
+        if self.nodes[node].server.session != session || !self.linked(node, from) {
+            return;
+        }
+        if frozen > self.now {
+            self.put(
+                frozen - self.now,
+                Event::Ack {
+                    node,
+                    from,
+                    session,
+                    flush,
+                },
+            );
+            return;
+        }
+        // An answer under way when its sender left for good does not list it again, but counts.
+        let still = self.nodes[from].server.conninfo == Some(node);
+        let heard = self.now;
+        let before = self.nodes[node]
+            .server
+            .standbys
+            .insert(from, Connected { flush, heard });
+        self.released(node);
+        if !still && before.is_none() {
+            self.nodes[node].server.standbys.remove(&from);
+        }
+    }
+
+    /// Lets go who waited long enough.
+    pub fn released(&mut self, node: usize) {
+        let now = self.now;
+        self.nodes[node]
+            .server
+            .standbys
+            .retain(|_, standby| standby.heard + SILENCE > now);
+        let names = std::mem::take(&mut self.names);
+        let done = self.nodes[node].server.release(&names);
+        self.names = names;
+        for waiter in done {
+            match waiter.who {
+                Who::Client(number) => self.acknowledged(node, number, waiter.lsn),
+                Who::Agent { session, action } => {
+                    if waiter.row.is_some() {
+                        self.check_nothing_lost(node, "a confirmed primary");
+                    }
+                    self.put(
+                        2,
+                        Event::Done {
+                            node,
+                            run: session,
+                            id: action,
+                            result: Ok(Outcome::Done),
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    pub fn write(&mut self, node: usize) {
+        let pause = self.rng.range(30, 70);
+        self.put(pause, Event::Write { node });
+        let it = &self.nodes[node];
+        if it.server_frozen > self.now
+            || !it.server.is_primary()
+            || it.server.access != Access::Open
+        {
+            return;
+        }
+        self.next_number += 1;
+        let number = self.next_number;
+        self.commit(node, Kind::Number(number), Who::Client(number));
+    }
+
+    fn acknowledged(&mut self, node: usize, number: u64, lsn: u64) {
+        self.acked.push(number);
+        self.stats.acked += 1;
+        if let Some(healed) = self.healed
+            && self.last_ack < healed
+        {
+            self.stats.recovery = self.now - healed;
+        }
+        self.last_ack = self.now;
+        let epoch = self.row_before(node, lsn);
+        if epoch < self.ack_epoch {
+            let text = format!(
+                "n{} acknowledges in epoch {epoch} after one did in epoch {}",
+                node + 1,
+                self.ack_epoch
+            );
+            self.fail("two primaries", text);
+        }
+        self.ack_epoch = self.ack_epoch.max(epoch);
+    }
+
+    fn row_before(&self, node: usize, lsn: u64) -> u64 {
+        let Some(directory) = &self.nodes[node].server.directory else {
+            return 0;
+        };
+        let upto = (lsn as usize).min(directory.wal.len());
+        directory.wal[..upto]
+            .iter()
+            .rev()
+            .find_map(|record| match record.kind {
+                Kind::Row(row) => Some(self.rows[row].epoch.0),
+                _ => None,
+            })
+            .unwrap_or(0)
+    }
+
+    /// Every acknowledged number is in the node's log, once.
+    pub fn check_nothing_lost(&mut self, node: usize, who: &str) {
+        let Some(directory) = &self.nodes[node].server.directory else {
+            return;
+        };
+        let mut there = BTreeSet::new();
+        for record in &directory.wal {
+            if let Kind::Number(number) = record.kind {
+                there.insert(number);
+            }
+        }
+        let lost: Vec<u64> = self
+            .acked
+            .iter()
+            .filter(|number| !there.contains(number))
+            .copied()
+            .collect();
+        if let Some(first) = lost.first() {
+            let text = format!(
+                "{} acknowledged commits, the first number {first}, are not on n{}, {who}",
+                lost.len(),
+                node + 1
+            );
+            self.fail("lost", text);
+        }
+    }
+
+    /// What a node is about to remember.
+    pub fn check_persisted(&mut self, node: usize, durable: &Durable, before: Stamp) {
+        let config = &durable.config;
+        if !config.formed() {
+            return;
+        }
+        self.stats.genesis = true;
+        if before.version != config.stamp.version {
+            self.stats.changes += u64::from(durable.config.stamp.version > 1);
+        }
+        let other = self.nodes.iter().find_map(|other| {
+            let theirs = &other.disk.as_ref()?.config;
+            (theirs.formed() && theirs.system_id != config.system_id).then_some(theirs.system_id)
+        });
+        if let Some(other) = other {
+            let text = format!(
+                "n{} joins the database {}, others {other}",
+                node + 1,
+                config.system_id
+            );
+            self.fail("two databases", text);
+        }
+        self.stats.alone += u64::from(config.alone.is_some() && before != config.stamp);
+    }
+}

@@ -1,0 +1,715 @@
+//! A fleet as one value: machines, network, time. Everything happens in the order of one queue.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use rolesmith_agent::cluster::{
+    Action, ClusterFacts, Core, Declared, Durable, Effect, Envelope, EpochRow, Failure,
+    Incarnation, Mutation, Outcome, Reply, RequestId, Step, Timing, Unreachable,
+};
+use rolesmith_model::facts::Genesis;
+use rolesmith_model::ids::NodeName;
+
+use crate::faults::Fault;
+use crate::postgres::Server;
+use crate::random::Rng;
+
+/// What was broken on purpose: a rule in the core, or what the core relies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    Core(Mutation),
+    /// Persisting does not wait for the disk.
+    NoFsync,
+    /// A rebuilt voter goes on under the incarnation of the lost one.
+    Amnesia,
+    /// "Severed" is said when the reload was sent, not when the walreceiver is gone.
+    HastySever,
+}
+
+#[derive(Debug, Clone)]
+pub enum Event {
+    Boot {
+        node: usize,
+    },
+    AgentStart {
+        node: usize,
+        machine: u64,
+    },
+    Tick {
+        node: usize,
+        run: u64,
+    },
+    Look {
+        node: usize,
+        run: u64,
+    },
+    Request {
+        to: usize,
+        from: usize,
+        run: u64,
+        id: RequestId,
+        envelope: Box<Envelope>,
+    },
+    Response {
+        to: usize,
+        from: usize,
+        run: u64,
+        id: RequestId,
+        reply: Result<Box<Reply>, Unreachable>,
+    },
+    /// The effect of an action on the server, then the word of it to the agent.
+    Act {
+        node: usize,
+        run: u64,
+        machine: u64,
+        id: u64,
+        action: Action,
+        stage: u8,
+        note: u64,
+    },
+    Done {
+        node: usize,
+        run: u64,
+        id: u64,
+        result: Result<Outcome, Failure>,
+    },
+    Ready {
+        node: usize,
+        session: u64,
+    },
+    Pull {
+        node: usize,
+        session: u64,
+    },
+    Arrive {
+        node: usize,
+        from: usize,
+        session: u64,
+        start: u64,
+        records: Vec<crate::postgres::Record>,
+        history: Vec<(u32, u64)>,
+        highest: u32,
+    },
+    Ack {
+        node: usize,
+        from: usize,
+        session: u64,
+        flush: u64,
+    },
+    Write {
+        node: usize,
+    },
+    Facts {
+        node: usize,
+        version: usize,
+    },
+    Fault {
+        index: usize,
+    },
+    Heal,
+    CloseGenesis,
+}
+
+pub struct Node {
+    pub up: bool,
+    /// Counts lives of the machine, of the agent.
+    pub machine: u64,
+    pub run: u64,
+    pub core: Option<Core>,
+    pub disk: Option<Durable>,
+    /// Written and not synced (mutant).
+    pub cache: Option<Durable>,
+    pub number: u64,
+    pub frozen: u64,
+    pub server_frozen: u64,
+    pub server: Server,
+    pub facts: usize,
+    /// Per mille of true time, and what the clock showed at time 0.
+    pub rate: u64,
+    pub clock: u64,
+    pub tick_at: u64,
+    /// Effects that the next step with any still carries out before the agent dies, and when it is back.
+    pub cut_step: Option<(usize, u64)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub class: &'static str,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    pub acked: u64,
+    pub promotions: u64,
+    pub genesis: bool,
+    pub changes: u64,
+    pub replaced: u64,
+    pub rewinds: u64,
+    pub clones: u64,
+    pub alone: u64,
+    /// Longest time (ms) from the heal to the next acknowledgement.
+    pub recovery: u64,
+    pub steps: u64,
+}
+
+pub struct World {
+    pub now: u64,
+    pub queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    pub events: Vec<Option<Event>>,
+    free: Vec<usize>,
+    pub sequence: u64,
+    pub rng: Rng,
+    pub names: Vec<NodeName>,
+    pub nodes: Vec<Node>,
+    pub blocked: Vec<Vec<bool>>,
+    pub loss: u64,
+    pub slow: u64,
+    pub published: Vec<ClusterFacts>,
+    pub faults: Vec<(u64, Fault)>,
+    pub rows: Vec<EpochRow>,
+    pub next_record: u64,
+    pub next_number: u64,
+    /// Acknowledged numbers.
+    pub acked: Vec<u64>,
+    pub last_ack: u64,
+    /// Newest epoch row of a server that acknowledged.
+    pub ack_epoch: u64,
+    pub healed: Option<u64>,
+    pub violation: Option<Violation>,
+    pub mutant: Option<Mutant>,
+    pub timing: Timing,
+    pub stats: Stats,
+    pub trace: Option<Vec<String>>,
+}
+
+impl World {
+    pub fn put(&mut self, delay: u64, event: Event) {
+        self.sequence += 1;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.events[slot] = Some(event);
+                slot
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() - 1
+            }
+        };
+        self.queue
+            .push(Reverse((self.now + delay, self.sequence, slot)));
+    }
+
+    pub fn new(rng: Rng, timing: Timing, facts: ClusterFacts, mutant: Option<Mutant>) -> Self {
+        let names: Vec<NodeName> = (1..=64)
+            .map(|n| NodeName::new(format!("n{n}")).expect("a valid name"))
+            .collect();
+        let mut world = Self {
+            now: 0,
+            queue: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
+            sequence: 0,
+            rng,
+            names,
+            nodes: Vec::new(),
+            blocked: vec![vec![false; 64]; 64],
+            loss: 0,
+            slow: 0,
+            published: vec![facts.clone()],
+            faults: Vec::new(),
+            rows: Vec::new(),
+            next_record: 0,
+            next_number: 0,
+            acked: Vec::new(),
+            last_ack: 0,
+            ack_epoch: 0,
+            healed: None,
+            violation: None,
+            mutant,
+            timing,
+            stats: Stats::default(),
+            trace: None,
+        };
+        for _ in facts.members.keys() {
+            world.add_machine();
+        }
+        world
+    }
+
+    pub fn add_machine(&mut self) -> usize {
+        let node = self.nodes.len();
+        let rate = self.rng.range(930, 1070);
+        let clock = self.rng.below(100_000);
+        self.nodes.push(Node {
+            up: false,
+            machine: 0,
+            run: 0,
+            core: None,
+            disk: None,
+            cache: None,
+            number: 1,
+            frozen: 0,
+            server_frozen: 0,
+            server: Server::default(),
+            facts: 0,
+            rate,
+            clock,
+            tick_at: 0,
+            cut_step: None,
+        });
+        node
+    }
+
+    pub fn index(&self, name: &NodeName) -> usize {
+        name.as_str()[1..].parse::<usize>().map_or(0, |n| n - 1)
+    }
+
+    pub fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let line = format!("{:>7} {}", self.now, text());
+            trace.push(line);
+        }
+    }
+
+    pub fn fail(&mut self, class: &'static str, text: String) {
+        self.note(|| format!("VIOLATION {class}: {text}"));
+        if self.violation.is_none() {
+            self.violation = Some(Violation { class, text });
+        }
+    }
+
+    pub fn local(&self, node: usize) -> u64 {
+        let node = &self.nodes[node];
+        node.clock + self.now * node.rate / 1000
+    }
+
+    pub fn core_mutation(&self) -> Mutation {
+        match self.mutant {
+            Some(Mutant::Core(mutation)) => mutation,
+            _ => Mutation::None,
+        }
+    }
+
+    /// Runs until the time, the queue's end or a violation.
+    pub fn run(&mut self, until: u64) {
+        while self.violation.is_none() {
+            let Some(&Reverse((at, _, slot))) = self.queue.peek() else {
+                return;
+            };
+            if at > until {
+                return;
+            }
+            self.queue.pop();
+            self.now = self.now.max(at);
+            self.free.push(slot);
+            let event = self.events[slot].take().expect("every slot is queued once");
+            self.handle(event);
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.stats.steps += 1;
+        match event {
+            Event::Boot { node } => self.boot(node),
+            Event::AgentStart { node, machine } => self.start_agent(node, machine),
+            Event::Tick { node, run } => {
+                if !self.agent_ready(node, run, &event) {
+                    return;
+                }
+                self.nodes[node].tick_at = 0;
+                let now = self.local(node);
+                self.step(node, |core| core.tick(now));
+            }
+            Event::Look { node, run } => {
+                if self.agent_ready(node, run, &event) {
+                    self.look(node);
+                    let pause = self.rng.range(60, 120);
+                    self.put(pause, Event::Look { node, run });
+                }
+            }
+            Event::Request {
+                to,
+                from,
+                run,
+                id,
+                envelope,
+            } => self.request(to, from, run, id, envelope),
+            Event::Response {
+                to,
+                from,
+                run,
+                id,
+                reply,
+            } => {
+                if self.nodes[to].run != run || self.nodes[to].core.is_none() {
+                    return;
+                }
+                if self.nodes[to].frozen > self.now {
+                    let wait = self.nodes[to].frozen - self.now;
+                    self.put(
+                        wait,
+                        Event::Response {
+                            to,
+                            from,
+                            run,
+                            id,
+                            reply,
+                        },
+                    );
+                    return;
+                }
+                let now = self.local(to);
+                self.step(to, |core| core.response(now, id, reply.map(|reply| *reply)));
+            }
+            Event::Act {
+                node,
+                run,
+                machine,
+                id,
+                action,
+                stage,
+                note,
+            } => {
+                self.perform(node, run, machine, id, action, stage, note);
+            }
+            Event::Done {
+                node,
+                run,
+                id,
+                ref result,
+            } => {
+                if self.agent_ready(node, run, &event) {
+                    let now = self.local(node);
+                    let result = result.clone();
+                    self.step(node, |core| core.done(now, id, result));
+                    self.put_look(node);
+                }
+            }
+            Event::Ready { node, session } => self.ready(node, session),
+            Event::Pull { node, session } => self.pull(node, session),
+            Event::Arrive {
+                node,
+                from,
+                session,
+                start,
+                records,
+                history,
+                highest,
+            } => {
+                self.arrive(node, from, session, start, &records, &history, highest);
+            }
+            Event::Ack {
+                node,
+                from,
+                session,
+                flush,
+            } => self.ack(node, from, session, flush),
+            Event::Write { node } => self.write(node),
+            Event::Facts { node, version } => self.facts_arrive(node, version),
+            Event::Fault { index } => self.strike(index),
+            Event::Heal => self.heal(),
+            Event::CloseGenesis => self.close_genesis(),
+        }
+    }
+
+    /// Whether the agent's run is alive and not frozen; a frozen one gets the event later.
+    fn agent_ready(&mut self, node: usize, run: u64, event: &Event) -> bool {
+        let alive = self.nodes[node].run == run && self.nodes[node].core.is_some();
+        let frozen = self.nodes[node].frozen;
+        if alive && frozen > self.now {
+            let wait = frozen - self.now;
+            self.put(wait, event.clone());
+        }
+        alive && frozen <= self.now
+    }
+
+    fn look(&mut self, node: usize) {
+        let mut seen = self.nodes[node].server.observe(&self.names, &self.rows);
+        if self.mutant == Some(Mutant::HastySever)
+            && let Some(directory) = &self.nodes[node].server.directory
+            && directory.conninfo.is_none()
+        {
+            seen.conninfo = None;
+            seen.receiver = None;
+            seen.end_of_wal = seen.position;
+        }
+        let now = self.local(node);
+        self.step(node, |core| core.observed(now, seen));
+    }
+
+    /// A look soon after something changed, beside the regular ones.
+    pub fn put_look(&mut self, node: usize) {
+        if self.nodes[node].core.is_some() && self.nodes[node].frozen <= self.now {
+            self.look(node);
+        }
+    }
+
+    fn request(
+        &mut self,
+        to: usize,
+        from: usize,
+        run: u64,
+        id: RequestId,
+        envelope: Box<Envelope>,
+    ) {
+        if self.nodes[to].core.is_none() {
+            return;
+        }
+        if self.nodes[to].frozen > self.now {
+            let wait = self.nodes[to].frozen - self.now;
+            self.put(
+                wait,
+                Event::Request {
+                    to,
+                    from,
+                    run,
+                    id,
+                    envelope,
+                },
+            );
+            return;
+        }
+        // The transport knows whose certificate facts declare.
+        let known = self.published[self.nodes[to].facts]
+            .members
+            .get(&self.names[from])
+            .is_none_or(|member| member.incarnation <= envelope.incarnation.number);
+        if !known {
+            return;
+        }
+        let now = self.local(to);
+        let name = self.names[from].clone();
+        let replies = self.step(to, |core| core.request(now, &name, *envelope));
+        for reply in replies {
+            self.deliver(to, from, |_| Event::Response {
+                to: from,
+                from: to,
+                run,
+                id,
+                reply: Ok(Box::new(reply.clone())),
+            });
+        }
+    }
+
+    /// Sends one message, which may be lost or late.
+    pub fn deliver(&mut self, from: usize, to: usize, event: impl FnOnce(u64) -> Event) {
+        let loss = self.loss;
+        if self.blocked[from][to] || self.rng.permille(loss) {
+            return;
+        }
+        let slow = self.slow;
+        let delay = if self.rng.permille(slow) {
+            self.rng.range(50, 1_500)
+        } else {
+            self.rng.range(1, 12)
+        };
+        let event = event(delay);
+        self.put(delay, event);
+    }
+
+    /// Lets a core take a step and carries out what it asks for. Answers to the present request come back.
+    pub fn step(&mut self, node: usize, step: impl FnOnce(&mut Core) -> Step) -> Vec<Reply> {
+        let Some(core) = &mut self.nodes[node].core else {
+            return Vec::new();
+        };
+        let version = core.durable().config.stamp;
+        let step = step(core);
+        let mut replies = Vec::new();
+        let run = self.nodes[node].run;
+        if let Some(durable) = step.persist {
+            self.check_persisted(node, &durable, version);
+            if self.mutant == Some(Mutant::NoFsync) {
+                self.nodes[node].cache = Some(*durable);
+            } else {
+                self.nodes[node].disk = Some(*durable);
+            }
+        }
+        let mut left = usize::MAX;
+        if !step.effects.is_empty()
+            && let Some((effects, back)) = self.nodes[node].cut_step.take()
+        {
+            left = effects;
+            let machine = self.nodes[node].machine;
+            self.note(|| format!("n{} agent cut off after {effects} effects", node + 1));
+            self.put(back, Event::AgentStart { node, machine });
+        }
+        for effect in step.effects {
+            if left == 0 {
+                break;
+            }
+            left -= usize::from(left != usize::MAX);
+            match effect {
+                Effect::Send {
+                    to,
+                    id,
+                    envelope,
+                    timeout,
+                } => {
+                    let to = self.index(&to);
+                    let from = node;
+                    let wait = timeout * 1000 / self.nodes[node].rate;
+                    self.put(
+                        wait,
+                        Event::Response {
+                            to: from,
+                            from: to,
+                            run,
+                            id,
+                            reply: Err(Unreachable),
+                        },
+                    );
+                    self.deliver(node, to, |_| Event::Request {
+                        to,
+                        from,
+                        run,
+                        id,
+                        envelope,
+                    });
+                }
+                Effect::Reply(reply) => replies.push(*reply),
+                Effect::Act { id, action } => self.begin(node, run, id, action),
+                Effect::Log(line) => self.note(|| format!("n{} {line}", node + 1)),
+            }
+        }
+        if left != usize::MAX {
+            self.kill_agent(node);
+            return Vec::new();
+        }
+        self.plan_tick(node);
+        replies
+    }
+
+    fn plan_tick(&mut self, node: usize) {
+        let local = self.local(node);
+        let Some(core) = &self.nodes[node].core else {
+            return;
+        };
+        let wake = core.wake(local).saturating_sub(local);
+        let at = self.now + (wake * 1000 / self.nodes[node].rate).max(1);
+        let planned = self.nodes[node].tick_at;
+        if planned == 0 || at + 5 < planned {
+            self.nodes[node].tick_at = at;
+            let run = self.nodes[node].run;
+            self.put(at - self.now, Event::Tick { node, run });
+        }
+    }
+
+    pub fn kill_agent(&mut self, node: usize) {
+        self.nodes[node].core = None;
+        self.nodes[node].run += 1;
+        self.nodes[node].tick_at = 0;
+    }
+
+    fn boot(&mut self, node: usize) {
+        if self.nodes[node].up {
+            return;
+        }
+        self.nodes[node].up = true;
+        self.nodes[node].machine += 1;
+        let machine = self.nodes[node].machine;
+        let delay = self.rng.range(50, 400);
+        self.put(delay, Event::AgentStart { node, machine });
+    }
+
+    fn start_agent(&mut self, node: usize, machine: u64) {
+        let it = &self.nodes[node];
+        if !it.up || it.machine != machine || it.core.is_some() {
+            return;
+        }
+        // What was written survives the end of a process, synced or not.
+        if let Some(cache) = self.nodes[node].cache.take() {
+            self.nodes[node].disk = Some(cache);
+        }
+        let seed = self.rng.next();
+        let id = seed >> 8;
+        let number = self.nodes[node].number;
+        let facts = self.published[self.nodes[node].facts].clone();
+        let disk = &mut self.nodes[node].disk;
+        // The random id is durable before anybody hears of it.
+        let durable = disk
+            .get_or_insert_with(|| Durable::fresh(Incarnation { number, id }))
+            .clone();
+        self.nodes[node].run += 1;
+        self.nodes[node].tick_at = 0;
+        let run = self.nodes[node].run;
+        let now = self.local(node);
+        let core = Core::new(
+            self.names[node].clone(),
+            facts,
+            self.timing.clone(),
+            durable,
+            now,
+            seed,
+        )
+        .sabotaged(self.core_mutation());
+        self.nodes[node].core = Some(core);
+        self.note(|| format!("n{} agent starts", node + 1));
+        self.put(1, Event::Tick { node, run });
+        self.put(20, Event::Look { node, run });
+    }
+
+    fn facts_arrive(&mut self, node: usize, version: usize) {
+        if version <= self.nodes[node].facts && version != 0 {
+            return;
+        }
+        self.nodes[node].facts = version;
+        let facts = self.published[version].clone();
+        let now = self.local(node);
+        self.step(node, |core| core.facts(now, facts));
+    }
+
+    /// Publishes newer facts; nodes take them at different times, and some only a later version.
+    pub fn publish(&mut self, change: impl FnOnce(&mut ClusterFacts)) {
+        let mut facts = self.published.last().expect("the first facts").clone();
+        facts.version += 1;
+        change(&mut facts);
+        self.published.push(facts);
+        let version = self.published.len() - 1;
+        for node in 0..self.nodes.len() {
+            if self.rng.permille(850) {
+                let delay = self.rng.range(10, 4_000);
+                self.put(delay, Event::Facts { node, version });
+            }
+        }
+    }
+
+    pub fn latest(&self) -> &ClusterFacts {
+        self.published.last().expect("the first facts")
+    }
+
+    fn close_genesis(&mut self) {
+        let formed = self.nodes.iter().find_map(|node| {
+            let config = &node.core.as_ref()?.durable().config;
+            config.formed().then_some(config.system_id)
+        });
+        match formed {
+            Some(system_id) if self.last_ack > 0 => self.publish(|facts| {
+                facts.genesis = Genesis::Closed;
+                facts.system_id = Some(system_id);
+            }),
+            _ => self.put(500, Event::CloseGenesis),
+        }
+    }
+}
+
+/// Facts of a new fleet: data members first, then witnesses.
+pub fn fleet(data: usize, witnesses: usize, synchronous: usize) -> ClusterFacts {
+    let members: BTreeMap<NodeName, Declared> = (0..data + witnesses)
+        .map(|n| {
+            let name = NodeName::new(format!("n{}", n + 1)).expect("a valid name");
+            let declared = Declared {
+                incarnation: 1,
+                data: n < data,
+            };
+            (name, declared)
+        })
+        .collect();
+    ClusterFacts {
+        version: 1,
+        genesis: Genesis::Open,
+        system_id: None,
+        members,
+        synchronous,
+    }
+}
