@@ -63,7 +63,7 @@ demo-down:
 test:
 	builder/setup test
 	$(MAKE) test-fast
-	$(MAKE) test-publish test-nodes
+	$(MAKE) test-publish test-redis test-nodes
 
 test-fast:
 	cargo test --locked --workspace
@@ -71,11 +71,16 @@ test-fast:
 test-publish:
 	cargo test --locked --package rolesmith-host --test publish -- --ignored --skip child_
 
+# Real Redis and Sentinel on loopback addresses; a test has a dozen processes, so not all at once.
+test-redis:
+	cargo test --locked --package rolesmith-agent --test redis -- --ignored --test-threads=2
+
 # Each boots real machines, so they run as root and one after the other.
 test-nodes: build agent-deb
 	$(MAKE) root-test NAME=repository FILTER="--skip installed"
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
+	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=enroll
 	$(MAKE) root-test NAME=packages
 
@@ -88,6 +93,7 @@ test-all: test deb
 	$(MAKE) lint
 	$(MAKE) root-test NAME=repository FILTER=installed
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
+	$(MAKE) root-test NAME=redis FILTER=bookworm
 
 lint:
 	builder/setup lint
@@ -103,4 +109,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down test test-fast test-publish test-nodes root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down test test-fast test-publish test-redis test-nodes root-test test-all lint bench clean

@@ -15,7 +15,7 @@ use super::views::{Heard, Instance, instance, view};
 /// The user that the agent logs in as, at both.
 pub const USER: &str = "agent";
 /// How long one member may take to answer.
-const LIMIT: Duration = Duration::from_millis(1_500);
+const LIMIT: Duration = Duration::from_millis(1_000);
 
 /// What was heard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,7 +26,7 @@ pub struct Heards {
     pub instances: BTreeMap<String, Instance>,
 }
 
-/// Asks every declared member whose address is known; takes as long as the slowest, at most about a second and a half.
+/// Asks every declared member whose address is known; takes as long as the slowest, two seconds at most.
 #[must_use]
 pub fn everybody(tls: &Arc<ClientConfig>, settings: &Settings, declared: &Declared) -> Heards {
     let mut heards = Heards::default();

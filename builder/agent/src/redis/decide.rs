@@ -242,9 +242,23 @@ pub fn sentinel(seen: &SentinelSeen<'_>) -> SentinelStart {
                 declared: total,
             })
         }
-        Err(Undecided::Nobody { .. }) => found(seen),
+        // Those that were first have begun to watch the founder, and are too few without this one.
+        Err(Undecided::Nobody { .. } | Undecided::Majority { .. })
+            if seen.declared.open && begins(seen) =>
+        {
+            found(seen)
+        }
         Err(why) => SentinelStart::Wait(why.into()),
     }
+}
+
+/// Whoever knows a master knows the first one, before any election and before anybody has copied anything from it.
+fn begins(seen: &SentinelSeen<'_>) -> bool {
+    let first =
+        first_master(seen.founder, seen.declared).and_then(|first| seen.declared.address(first));
+    seen.heard.values().filter_map(Heard::view).all(|view| {
+        view.epoch == 0 && view.replicas.is_empty() && Some(view.master.as_str()) == first
+    })
 }
 
 fn join(seen: &SentinelSeen<'_>, opinion: Opinion) -> SentinelStart {

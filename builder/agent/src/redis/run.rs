@@ -345,7 +345,7 @@ fn running(
     if replicas == Some(0) && total > 1 {
         alarms.push("no replica follows: Redis refuses writes".to_owned());
     }
-    let voters = found.as_ref().map_or(0, |found| found.voters.len());
+    let voters = found.as_ref().map_or(total, |found| found.voters.len());
     if voters > total {
         alarms.push(format!(
             "Sentinels count {voters} of their own, and {total} members are declared"

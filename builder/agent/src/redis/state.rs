@@ -135,3 +135,67 @@ pub fn read_report(root: &Root, unit: &str) -> Option<Report> {
         Seen::Absent | Seen::Broken(_) => None,
     }
 }
+
+/// Redis on this node for `rolesmith-agent status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overview {
+    /// One line.
+    pub line: String,
+    /// What somebody should look at.
+    pub alarms: Vec<String>,
+}
+
+/// What the three units have said last; `None` where none of them has run since the machine booted.
+#[must_use]
+pub fn overview(root: &Root) -> Option<Overview> {
+    summarise(["server", "sentinel", "watch"].map(|unit| read_report(root, unit)))
+}
+
+/// A wait is the first thing to know; else what the last look at the running cluster showed.
+fn summarise([server, sentinel, watch]: [Option<Report>; 3]) -> Option<Overview> {
+    let waits = [("Redis", &server), ("Sentinel", &sentinel)]
+        .into_iter()
+        .filter_map(|(what, report)| match report {
+            Some(Report::Waiting { why }) => Some(format!("{what} waits: {why}")),
+            _ => None,
+        })
+        .collect::<Vec<_>>();
+    if !waits.is_empty() {
+        return Some(Overview {
+            line: waits.join("; "),
+            alarms: Vec::new(),
+        });
+    }
+    match watch.or(server)? {
+        Report::Running {
+            role,
+            master,
+            epoch,
+            sentinels,
+            voters,
+            replicas,
+            alarms,
+        } => {
+            let mut line = match master {
+                Some(master) => format!("{role}, master {master}"),
+                None => format!("{role}, master unknown"),
+            };
+            if let Some(epoch) = epoch {
+                line.push_str(&format!(", epoch {epoch}"));
+            }
+            if let Some(replicas) = replicas {
+                line.push_str(&format!(", {replicas} replicas"));
+            }
+            line.push_str(&format!(", {sentinels} of {voters} Sentinels"));
+            Some(Overview { line, alarms })
+        }
+        Report::Started { how } => Some(Overview {
+            line: format!("started as {how}"),
+            alarms: Vec::new(),
+        }),
+        Report::Waiting { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -191,6 +191,31 @@ fn a_replaced_machine_is_the_old_voter_under_a_new_address() {
 }
 
 #[test]
+#[ignore = "a minute, and redis-tools"]
+fn machines_that_boot_one_by_one_become_one_cluster_too() {
+    let orders = [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ];
+    for (n, order) in orders.into_iter().enumerate() {
+        let network = 10 + u8::try_from(n).unwrap();
+        let mut fleet = Fleet::new(network, 3).expect(MISSING);
+        fleet.choose("n2");
+        for node in order {
+            fleet.boot(node);
+            std::thread::sleep(Duration::from_millis(1_500));
+        }
+        let took = fleet.until("one cluster", 40, |fleet| settled(fleet).is_some());
+        eprintln!("booted in the order {order:?}: formed {took:.1?} after the last");
+        assert_eq!(settled(&fleet), Some(1));
+    }
+}
+
+#[test]
 #[ignore = "a quarter of a minute, and redis-tools"]
 fn nobody_guesses() {
     let mut fleet = Fleet::new(5, 3).expect(MISSING);

@@ -349,6 +349,25 @@ fn a_starting_sentinel() {
         start(&open, None, &minority, Some("a")),
         SentinelStart::Wait(_)
     ));
+    // Some have begun to watch the founder, and this one makes them a majority.
+    let begun = |change: fn(&mut View)| {
+        let virgin = edit(sees("b", ABC, "b", 0), |view| view.replicas.clear());
+        heard(&[("b", edit(virgin, change)), ("c", silent())])
+    };
+    let begins = |declared, heard: &BTreeMap<_, _>, founder| {
+        matches!(
+            start(declared, None, heard, founder),
+            SentinelStart::Found { .. }
+        )
+    };
+    assert!(begins(&open, &begun(|_| {}), Some("b")));
+    assert!(!begins(&closed, &begun(|_| {}), Some("b")));
+    assert!(!begins(&open, &begun(|_| {}), Some("c")), "another founder");
+    assert!(!begins(&open, &begun(|_| {}), None));
+    let elected = begun(|view| view.epoch = 1);
+    assert!(!begins(&open, &elected, Some("b")), "there was an election");
+    let copied = begun(|view| view.replicas = [address("c")].into());
+    assert!(!begins(&open, &copied, Some("b")), "its data were copied");
     // Nobody knows anything.
     let founds = SentinelStart::Found {
         master: address("b"),
@@ -495,7 +514,14 @@ proptest! {
         });
         let known = answers.values().any(|heard| heard.view().is_some());
         match start {
-            SentinelStart::Found { .. } => prop_assert!(!known && open && founder.is_some()),
+            SentinelStart::Found { master, .. } => {
+                prop_assert!(open && founder.is_some());
+                let mut views = answers.values().filter_map(Heard::view);
+                let first = views.all(|view| {
+                    view.epoch == 0 && view.master == master && view.replicas.is_empty()
+                });
+                prop_assert!(first, "somebody knows more");
+            }
             SentinelStart::Join { others, .. } => {
                 prop_assert!(known);
                 prop_assert!(!others.contains_key(&sentinel_id(FLEET, "a")));
