@@ -44,6 +44,7 @@ enum Command {
     Fetch(commands::fetch::Fetch),
     Firewall(commands::firewall::FirewallArgs),
     Poke(commands::poke::Poke),
+    Switchover(commands::switchover::Switchover),
     Redis(commands::redis::Redis),
 }
 
@@ -73,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Fetch(args) => args.run(),
         Command::Firewall(args) => args.run(),
         Command::Poke(args) => args.run(),
+        Command::Switchover(args) => args.run(),
         Command::Redis(args) => args.run(),
     };
     // A reader that went away (`| head`) is no failure of ours.

@@ -10,4 +10,5 @@ pub(crate) mod poke;
 pub(crate) mod redis;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod switchover;
 pub(crate) mod wait;

@@ -4,8 +4,8 @@
 //! (total and pure) turns that value into a list of actions, [`act`] carries them out and remembers each one. A crash
 //! between any two steps is made good by the next run, because nothing is remembered before it was done.
 //!
-//! Room for what comes later: clusters that the agent forms itself ([`rolesmith_model::manifest::ClusterKind`]) will be
-//! decided in a module of their own beside [`decide`] and use a unit of their own beside `rolesmith-apply.service`.
+//! Clusters have a service of their own: [`runtime`] drives [`cluster`] (the decisions, pure), [`net`] (the other members)
+//! and [`postgres`] (the database). [`lookout`] notices that the repository has changed, and [`fetch`] takes new facts.
 
 pub mod act;
 pub mod apply;
