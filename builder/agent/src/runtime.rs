@@ -16,7 +16,7 @@ pub mod report;
 pub mod store;
 pub mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -162,6 +162,8 @@ struct Runtime<'a, D, E, P> {
     durable: Durable,
     me: NodeName,
     machine: Machine,
+    /// Who has a part in the cluster, by the facts or by its configuration.
+    members: BTreeSet<NodeName>,
     net: Net,
     events: mpsc::Receiver<Event>,
     material: channel::Sender<Arc<Material>>,
@@ -219,6 +221,7 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
             durable,
             me,
             machine,
+            members: BTreeSet::new(),
             net,
             events,
             material: sender,
@@ -394,18 +397,24 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
         Ok(())
     }
 
-    /// What a member may ask over the network, from the machine that it says it is.
+    /// What a member may ask over the network, from the machine that it says it is. Who has no part in the cluster may ask
+    /// how things are, and tells nothing.
     fn admissible(&self, from: &Peer, body: &[u8]) -> Option<(NodeName, Envelope)> {
-        let envelope: Envelope = serde_json::from_slice(body).ok()?;
+        let mut envelope: Envelope = serde_json::from_slice(body).ok()?;
+        let name = name(&from.name)?;
         let told = Incarnation {
             number: from.number,
             id: from.id,
         };
-        let remote = !matches!(
-            envelope.request,
-            Request::Switchover { .. } | Request::Recover { .. }
-        );
-        (remote && envelope.incarnation == told).then_some((name(&from.name)?, envelope))
+        let allowed = match envelope.request {
+            Request::Switchover { .. } | Request::Recover { .. } => false,
+            Request::Status => true,
+            _ => self.members.contains(&name),
+        };
+        if !self.members.contains(&name) {
+            envelope.config = Config::default();
+        }
+        (allowed && envelope.incarnation == told).then_some((name, envelope))
     }
 
     /// What a node answers that has no part in the cluster.
@@ -448,6 +457,12 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
     /// ends: that it has none any more is for the core to deal with.
     fn facts(&mut self, facts: &Facts) -> Result<(), RuntimeError> {
         let proposed = cluster_facts(facts);
+        self.members = proposed.members.keys().cloned().collect();
+        if let Some(core) = &self.core {
+            // Whoever has a vote is heard until the cluster has taken it away.
+            let voters = core.status(boottime()).config.voters;
+            self.members.extend(voters.into_keys());
+        }
         self.executor.facts(facts);
         let now = boottime();
         match &mut self.core {

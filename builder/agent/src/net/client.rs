@@ -56,10 +56,17 @@ pub(super) async fn link(
     while let Some(connection) = link.connect(&mut requests).await {
         link.tell(Some(connection.facts));
         link.problem = None;
+        let began = Instant::now();
         if !link.converse(connection, &mut requests).await {
             return;
         }
         link.tell(None);
+        // A connection that stood for a while is made again at once, one that is closed as soon as it stands is not.
+        if began.elapsed() >= link.shared.limits.retry.1 {
+            link.retry = link.shared.limits.retry.0;
+        } else if !link.pause(&mut requests).await {
+            return;
+        }
     }
 }
 
@@ -118,10 +125,7 @@ impl Link {
             let failed = loop {
                 tokio::select! {
                     opened = &mut attempt => match opened {
-                        Ok(connection) => {
-                            self.retry = self.shared.limits.retry.0;
-                            return Some(connection);
-                        }
+                        Ok(connection) => return Some(connection),
                         Err(why) => break why,
                     },
                     alive = self.wait(requests) => {
@@ -136,18 +140,25 @@ impl Link {
                 self.problem = Some(failed);
                 self.tell(None);
             }
-            let pause = Instant::now() + self.jitter.around(self.retry);
-            self.retry = (self.retry * 2).min(self.shared.limits.retry.1);
-            let wake = self.wake.clone();
-            loop {
-                tokio::select! {
-                    () = sleep_until(pause) => break,
-                    () = wake.notified() => break,
-                    alive = self.wait(requests) => {
-                        self.tell_given_up().await;
-                        if !alive {
-                            return None;
-                        }
+            if !self.pause(requests).await {
+                return None;
+            }
+        }
+    }
+
+    /// Waits before the next attempt, each time longer, or until the member comes to us. Whether it is still one.
+    async fn pause(&mut self, requests: &mut mpsc::Receiver<Outgoing>) -> bool {
+        let end = Instant::now() + self.jitter.around(self.retry);
+        self.retry = (self.retry * 2).min(self.shared.limits.retry.1);
+        let wake = self.wake.clone();
+        loop {
+            tokio::select! {
+                () = sleep_until(end) => return true,
+                () = wake.notified() => return true,
+                alive = self.wait(requests) => {
+                    self.tell_given_up().await;
+                    if !alive {
+                        return false;
                     }
                 }
             }

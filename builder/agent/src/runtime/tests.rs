@@ -203,6 +203,20 @@ impl Place {
         durable.incarnation
     }
 
+    /// The network side of this machine alone.
+    fn material(&self, fleet: &Fleet) -> (Net, mpsc::Receiver<Event>) {
+        let node = fs::read(self.root().join(IDENTITY_FILE)).unwrap();
+        let identity: Identity = serde_json::from_slice(&node).unwrap();
+        let machine = Machine {
+            incarnation: self.incarnation().id,
+            boot: store::boot(&self.root()),
+        };
+        let (sender, receiver) = channel::channel(Arc::new(fleet.material(&identity.node)));
+        // For as long as the process lives: a test.
+        std::mem::forget(sender);
+        Net::start(receiver, machine, Limits::default())
+    }
+
     async fn report(&self, what: impl Fn(&ClusterReport) -> bool) -> ClusterReport {
         loop {
             if let (Some(report), _) = ClusterReport::read(&self.root(), 1_800_000_000)
@@ -455,5 +469,41 @@ fn a_machine_waits_until_it_is_enrolled() {
         let report = n1.report(|report| report.waiting.is_none()).await;
         assert_eq!(report.node, "n1");
         node.abort();
+    });
+}
+
+#[test]
+fn who_has_no_part_in_the_cluster_may_ask_how_things_are_and_nothing_else() {
+    run_test(async {
+        let mut fleet = fleet(206);
+        fleet.facts.members[0].roles.pop();
+        let (n1, n2) = (Place::new(&fleet, "n1"), Place::new(&fleet, "n2"));
+        let (first, second) = (n1.start(NoDatabase), n2.start(NoDatabase));
+        n1.report(|report| !report.node.is_empty()).await;
+        first.abort();
+        let _ = first.await;
+        let (net, mut events) = n1.material(&fleet);
+        let mut ask = async |request: Request, number| {
+            let envelope = Envelope {
+                incarnation: n1.incarnation(),
+                facts: 1,
+                config: Config::default(),
+                request,
+            };
+            net.send("n2", number, json(&envelope), StdDuration::from_secs(8));
+            loop {
+                if let Some(Event::Response {
+                    number: of, result, ..
+                }) = events.recv().await
+                    && of == number
+                {
+                    return result.unwrap().1;
+                }
+            }
+        };
+        assert_eq!(ask(grant(), 1).await, b"");
+        let reply: Reply = serde_json::from_slice(&ask(Request::Status, 2).await).unwrap();
+        assert_eq!(reply.response, Response::Ok);
+        second.abort();
     });
 }
