@@ -64,8 +64,10 @@ pub enum Action {
     Open,
     /// Keep applications out and end their sessions.
     Close,
-    /// Replace the data directory by a copy of that node's; keep the old one until the copy streams. It is left
-    /// stopped. The copy's own log connection must not carry the node's name as `application_name`.
+    /// Replace the data directory by a copy of that node's, the server being stopped. The copy is made beside the old
+    /// directory, which is not touched, and is observed as what it is, until the copy is whole and synced; only then
+    /// they change places by renames. The old one is kept until the copy streams (rule 4). It is left stopped. The
+    /// copy's own log connection must not carry the node's name as `application_name`.
     Clone {
         /// The confirmed primary.
         from: NodeName,

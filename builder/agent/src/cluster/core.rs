@@ -36,6 +36,8 @@ pub(super) struct Peer {
 pub(super) struct Following {
     pub epoch: Epoch,
     pub holder: NodeName,
+    /// When it was heard first.
+    pub since: u64,
     pub heard: u64,
     pub beat: Beat,
 }
@@ -87,6 +89,8 @@ pub struct Core {
     pub(super) incumbent_until: Option<u64>,
     /// The server was told to stop so that its data can be rewound, or copied anew, from the holder of that epoch.
     pub(super) discard: Option<(Epoch, Relation)>,
+    /// From which epoch's holder the copy comes that is being made.
+    pub(super) copying: Epoch,
     /// The first observation of this run is still to come.
     pub(super) newborn: bool,
     pub(super) quest: Quest,
@@ -129,6 +133,7 @@ impl Core {
             office: None,
             incumbent_until: None,
             discard: None,
+            copying: Epoch::default(),
             newborn: true,
             quest: Quest::default(),
             pooler: None,

@@ -3,7 +3,7 @@
 use super::action::{Action, Failure, Lane, Outcome};
 use super::core::{Core, Following};
 use super::durable::DataState;
-use super::ids::EpochRow;
+use super::ids::{Epoch, EpochRow};
 use super::lineage::{Local, Relation, relation};
 use super::mutation::Mutation;
 use super::observed::{Access, Data, Observed, Process};
@@ -107,18 +107,19 @@ impl Core {
         let system = self.durable.config.system_id;
         let whole = matches!(seen.data, Data::Complete(id) if id == system);
         let discard = self.discard.take();
-        let source = self.source().cloned();
-        match (self.durable.data.clone(), source) {
-            (DataState::Complete, Some(source))
+        match (self.durable.data.clone(), self.copyable(now)) {
+            (DataState::Complete, Some((source, sure)))
                 if whole && discard.is_some_and(|(epoch, _)| epoch == source.epoch) =>
             {
                 let tail = discard.is_some_and(|(_, relation)| relation == Relation::Tail);
                 let from = source.holder.clone();
-                if !tail {
-                    self.copy(now, &source);
+                if !(tail && sure) {
+                    self.copy(now, &source, sure);
                 } else if self.act(now, Action::Rewind { from }) {
+                    self.copying = source.epoch;
                     self.durably(|durable| durable.data = DataState::Rewinding(source.epoch));
-                } else {
+                }
+                if !self.busy(Lane::Database) {
                     self.discard = discard;
                 }
             }
@@ -127,25 +128,44 @@ impl Core {
                 self.act(now, Action::Start { upstream: None });
             }
             // The copy needs the rest of the very log that it was made from.
-            (DataState::Copied(epoch), Some(source))
-                if whole && (source.epoch == epoch || self.goes_on(&source)) =>
-            {
-                self.durably(|durable| durable.followed = Some(source.epoch));
-                let upstream = Some(source.holder);
-                self.act(now, Action::Start { upstream });
+            (DataState::Copied(epoch), _) if whole && self.continues(epoch).is_some() => {
+                if let Some(source) = self.continues(epoch) {
+                    self.durably(|durable| durable.followed = Some(source.epoch));
+                    let upstream = Some(source.holder);
+                    self.act(now, Action::Start { upstream });
+                }
             }
             (DataState::Founding, _) | (_, None) => {}
-            (_, Some(source)) => self.copy(now, &source),
+            (_, Some((source, _))) => self.copy(now, &source, true),
         }
     }
 
-    fn copy(&mut self, now: u64, source: &Following) {
+    /// The present holder, if a copy that was made in that epoch is one of its log.
+    fn continues(&self, epoch: Epoch) -> Option<Following> {
+        self.target()
+            .filter(|target| target.epoch == epoch || self.goes_on(target))
+            .cloned()
+    }
+
+    /// From whom a copy may be made, and whether what stands here may be given up for it. It may once the holder's row
+    /// is safe on enough logs (rule 4). If that row waits for somebody who cannot attach, a copy is made all the same,
+    /// but the old data counts until the copy has taken its place.
+    fn copyable(&self, now: u64) -> Option<(Following, bool)> {
+        if let Some(source) = self.source() {
+            return Some((source.clone(), true));
+        }
+        let target = self.target()?;
+        let patient = now > target.since + self.timing.replace;
+        patient.then(|| (target.clone(), false))
+    }
+
+    fn copy(&mut self, now: u64, source: &Following, sure: bool) {
         let from = source.holder.clone();
         if self.act(now, Action::Clone { from }) {
-            self.durably(|durable| {
-                durable.data = DataState::Cloning(source.epoch);
-                durable.followed = Some(source.epoch);
-            });
+            self.copying = source.epoch;
+            if sure {
+                self.durably(|durable| durable.data = DataState::Cloning(source.epoch));
+            }
         }
     }
 
@@ -157,12 +177,9 @@ impl Core {
         if seen.conninfo.is_some() {
             return;
         }
-        let Some(source) = self.source().cloned() else {
-            return;
-        };
-        if source.epoch == epoch || self.goes_on(&source) {
+        if let Some(source) = self.continues(epoch) {
             self.follow(now, &source);
-        } else {
+        } else if self.copyable(now).is_some() {
             self.act(now, Action::Stop { immediate: true });
         }
     }
@@ -181,18 +198,16 @@ impl Core {
             self.prepare(now, seen);
             return;
         }
-        let sure = self.source().is_some();
+        let copyable = self.copyable(now);
         match self.durable.data.clone() {
             DataState::Complete => {}
-            DataState::Copied(epoch)
-                if sure && (target.epoch == epoch || self.goes_on(&target)) =>
-            {
+            DataState::Copied(epoch) if self.continues(epoch).is_some() => {
                 self.follow(now, &target);
                 return;
             }
             // What it runs is nothing that counts: it is replaced once the primary may be copied.
             _ => {
-                if sure {
+                if copyable.is_some() {
                     self.act(now, Action::Stop { immediate: true });
                 }
                 return;
@@ -213,8 +228,7 @@ impl Core {
         };
         match related {
             Relation::Prefix => self.follow(now, &target),
-            // Nothing is thrown away before the new primary's row is safe on enough logs (rule 4).
-            _ if !sure => self.prepare(now, seen),
+            _ if copyable.is_none() => self.prepare(now, seen),
             _ => {
                 let immediate = related == Relation::Foreign;
                 if self.act(now, Action::Stop { immediate }) {
@@ -243,15 +257,20 @@ impl Core {
 
     /// A copy came to its end.
     pub(super) fn copied(&mut self, action: &Action, result: &Result<Outcome, Failure>) {
-        let (DataState::Rewinding(epoch) | DataState::Cloning(epoch)) = self.durable.data else {
-            return;
-        };
         let state = match (action, result) {
-            (_, Ok(_)) => DataState::Copied(epoch),
+            (Action::Rewind { .. }, Ok(_)) | (Action::Clone { .. }, Ok(_)) => {
+                DataState::Copied(self.copying)
+            }
             // A rewind that did not come to its end leaves nothing that can be trusted.
             (Action::Rewind { .. }, Err(_)) => DataState::Empty,
-            (_, Err(_)) => return,
+            _ => return,
         };
-        self.durably(|durable| durable.data = state);
+        let epoch = self.copying;
+        self.durably(|durable| {
+            if state == DataState::Copied(epoch) {
+                durable.followed = Some(epoch);
+            }
+            durable.data = state;
+        });
     }
 }

@@ -5,6 +5,7 @@ use rolesmith_model::ids::NodeName;
 use super::action::{Action, Lane};
 use super::config::Stamp;
 use super::core::{Core, Following};
+use super::durable::DataState;
 use super::ids::{Epoch, Lsn};
 use super::message::{Beat, Bid, Envelope, Granted, Refusal, Report, Request, Response};
 use super::mutation::Mutation;
@@ -95,9 +96,15 @@ impl Core {
             }
         }
         let sent = beat.sent;
+        let since = self
+            .following
+            .as_ref()
+            .filter(|following| following.epoch == beat.epoch)
+            .map_or(now, |following| following.since);
         self.following = Some(Following {
             epoch: beat.epoch,
             holder: from.clone(),
+            since,
             heard: now,
             beat,
         });
@@ -216,7 +223,9 @@ impl Core {
         if let Some(running) = self.running(Lane::Database) {
             // No server runs during these, and what they leave is measured before it counts.
             return match running.action {
-                Action::Clone { .. } | Action::Rewind { .. } | Action::CreateCluster => {
+                Action::Clone { .. } | Action::Rewind { .. } | Action::CreateCluster
+                    if self.durable.data != DataState::Complete =>
+                {
                     Measure::Cut(None)
                 }
                 _ => Measure::NotYet,

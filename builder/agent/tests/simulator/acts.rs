@@ -214,10 +214,8 @@ impl World {
             Action::Clone { ref from } => {
                 let source = self.index(from);
                 if !self.source_ready(node, source) {
-                    self.log_incomplete(node, stage);
                     later("the source does not answer")
                 } else if stage == 0 {
-                    self.log_incomplete(node, 1);
                     let session = self.nodes[source].server.session;
                     let pause = self.rng.range(300, 4_000);
                     self.put(pause, again(1, session, action));
@@ -392,25 +390,6 @@ impl World {
         self.linked(node, source)
             && self.nodes[source].server.is_primary()
             && self.nodes[source].server_frozen <= self.now
-    }
-
-    fn log_incomplete(&mut self, node: usize, stage: u8) {
-        if stage == 1
-            && self.nodes[node].server.process == Process::Stopped
-            && let Some(directory) = &mut self.nodes[node].server.directory
-        {
-            directory.incomplete = true;
-        } else if stage == 1 && self.nodes[node].server.directory.is_none() {
-            let mut directory = Directory::created(
-                0,
-                Record {
-                    id: 0,
-                    kind: Kind::Other,
-                },
-            );
-            directory.incomplete = true;
-            self.nodes[node].server.directory = Some(directory);
-        }
     }
 
     fn copy(&mut self, node: usize, source: usize) {
