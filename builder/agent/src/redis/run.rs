@@ -155,10 +155,13 @@ pub fn start_server(root: &Root, program: &[OsString]) -> Result<(), RunError> {
             }
         };
         let eligible = master.is_none() || data != Data::Empty;
-        if eligible {
-            let dir = root.join(SERVER_DIR);
-            state::mark(root, &context.boot).map_err(at(&dir))?;
-        }
+        let dir = root.join(SERVER_DIR);
+        let marked = if eligible {
+            state::mark(root, &context.boot)
+        } else {
+            state::unmark(root)
+        };
+        marked.map_err(at(&dir))?;
         let conf = root.join(CONF_DIR).join("redis.conf");
         let master = master.as_deref().map(|of| (of, context.settings.port));
         let text = server_file(&conf.to_string_lossy(), master, eligible);

@@ -63,6 +63,14 @@ pub fn mark(root: &Root, boot: &str) -> io::Result<()> {
     files::write_json(&server(root, MARK), &mark, Access::PRIVATE)
 }
 
+/// What will stand there is a copy that is not complete yet.
+///
+/// # Errors
+/// What the system calls return.
+pub fn unmark(root: &Root) -> io::Result<()> {
+    files::remove(&server(root, MARK))
+}
+
 /// Where members were when Sentinel's file was last prepared.
 #[must_use]
 pub fn places(root: &Root) -> Places {

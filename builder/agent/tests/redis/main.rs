@@ -99,6 +99,26 @@ fn a_lost_master_is_replaced_and_comes_back_as_a_replica() {
 
 #[test]
 #[ignore = "half a minute, and redis-tools"]
+fn a_process_that_dies_comes_back_as_what_it_was() {
+    let mut fleet = form(7);
+    write(&mut fleet, "before");
+    fleet.nodes[1].kill(Part::Server);
+    // RestartSec= of the unit.
+    std::thread::sleep(Duration::from_secs(1));
+    fleet.start(1, Part::Server);
+    let took = write(&mut fleet, "after") + Duration::from_secs(1);
+    eprintln!("writes again {took:.1?} after the death of the master's process");
+    fleet.until("three again", 30, |fleet| settled(fleet).is_some());
+    assert_eq!(settled(&fleet), Some(1));
+    let heards = fleet.heards();
+    let mut views = heards.sentinels.values().filter_map(|heard| heard.view());
+    assert!(views.all(|view| view.epoch == 0), "nobody was elected");
+    kept(&fleet, "before");
+    kept(&fleet, "after");
+}
+
+#[test]
+#[ignore = "half a minute, and redis-tools"]
 fn a_master_that_lost_its_data_does_not_wipe_the_others() {
     let mut fleet = form(2);
     write(&mut fleet, "before");

@@ -17,6 +17,10 @@ fn data_are_whole_once_marked_and_only_while_they_are_there() {
     assert_eq!(data(&root, "b2"), Data::Complete { same_boot: false });
     // A boot that cannot be told may be any.
     assert_eq!(data(&root, ""), Data::Complete { same_boot: false });
+    unmark(&root).unwrap();
+    unmark(&root).unwrap();
+    assert_eq!(data(&root, "b1"), Data::Empty);
+    mark(&root, "b1").unwrap();
     fs::remove_file(&log).unwrap();
     assert_eq!(data(&root, "b1"), Data::Empty);
 }
