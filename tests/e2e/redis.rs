@@ -1,6 +1,7 @@
 //! Redis and Sentinel on three real machines: they become one cluster by themselves, and lose no data that they may keep.
 //!
 //! The same faults without systemd, and in seconds: `cargo test -p rolesmith-agent --test redis -- --ignored`.
+#![allow(clippy::print_stderr, reason = "a long test says what it measured")]
 
 use std::time::{Duration, Instant};
 
