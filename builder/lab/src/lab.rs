@@ -17,6 +17,7 @@ use crate::{
     command::{command, run},
     cut::Cut,
     error::{LabError, Result},
+    launch::ENTER_GROUPS,
     network::Namespace,
     process::Process,
     seed::Disk,
@@ -220,6 +221,27 @@ impl Lab {
         let mut client = command("nsenter");
         client.arg(network).arg("--").args(argv);
         client
+    }
+
+    /// The command that runs `argv`, a program of this machine, as a client inside a node: in the node's network and its control
+    /// group, so that it is frozen and killed with the node, and among this machine's files. Not yet started; standard input is
+    /// empty. It is killed when the thread that starts it ends.
+    ///
+    /// # Errors
+    /// [`LabError::NoNode`], [`LabError::NotRunning`], and whatever keeps the group from being made.
+    pub fn resident<S: AsRef<OsStr>>(&self, node: &str, argv: &[S]) -> Result<Command> {
+        let known = self.node(node)?;
+        let (_, Some(leader)) = run_state(known.stage) else {
+            return Err(LabError::NotRunning(node.to_owned()));
+        };
+        let group = Hierarchies::detect()?.group(&format!("{}/clients", known.group));
+        group.create()?;
+        let network = format!("--net=/proc/{}/ns/net", leader.pid);
+        let mut resident = command("setpriv");
+        resident.args(["--pdeathsig", "KILL", "nsenter", &network]);
+        resident.args(["sh", "-euc", ENTER_GROUPS, "lab-enter"]);
+        resident.args(group.directories()).arg("--").args(argv);
+        Ok(resident)
     }
 
     /// The file with everything a node wrote to its console, and systemd-nspawn's own words.

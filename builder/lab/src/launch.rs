@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Enters the groups given, then becomes the command after `--`. A group that is no longer there (the lab is being ended) ends it.
-const ENTER_GROUPS: &str = r#"
+pub(crate) const ENTER_GROUPS: &str = r#"
 while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done
 shift
 exec "$@"

@@ -1,6 +1,7 @@
 //! rolesmith lab
 
 pub mod args;
+mod drill;
 mod fault;
 mod place;
 mod verdict;
@@ -10,8 +11,8 @@ use std::{ffi::OsString, net::Ipv4Addr, time::Duration};
 use rolesmith_formats::{cloud_config, seed::Seed};
 use rolesmith_host::build::PACKAGES_DIR;
 use rolesmith_lab::{
-    Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, Repository, RunState,
-    TreeSpec, UpOptions,
+    Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, Progress, Repository,
+    RunState, TreeSpec, UpOptions,
 };
 use rolesmith_model::{facts::Origin, plan::Plan};
 
@@ -58,6 +59,22 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
             fault::renew(app, node)?;
             up(app, false, START_LIMIT, std::slice::from_ref(node))
         }
+        LabCommand::Drill {
+            names,
+            all,
+            runs,
+            control,
+            artefacts,
+        } => drill::run(
+            app,
+            &drill::Request {
+                names,
+                all: *all,
+                runs: *runs,
+                control: *control,
+                artefacts: artefacts.as_deref(),
+            },
+        ),
         LabCommand::Verdict {
             ledgers,
             rows,
@@ -94,6 +111,36 @@ fn lab_failure(error: LabError) -> Failure {
 }
 
 fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
+    let steps = Steps::new(app);
+    let report = bring_up(app, fresh_tree, timeout, only, &steps);
+    if report.is_ok() {
+        first_look(app, only, &steps)?;
+    }
+    steps.finish();
+    let report = report?;
+    if app.json {
+        line(format_args!("{}", serde_json::to_string_pretty(&report)?))?;
+    } else {
+        tell(&report)?;
+    }
+    if !report.is_clean() {
+        return Err(Failure::new(
+            "a node has something to complain about",
+            "look at `rolesmith lab logs NODE`",
+        ));
+    }
+    app.say("Every node runs. Try: rolesmith lab status; rolesmith lab exec NODE -- rolesmith-agent status");
+    Ok(())
+}
+
+/// Boots the nodes named, or all.
+fn bring_up(
+    app: &App,
+    fresh_tree: bool,
+    timeout: u64,
+    only: &[String],
+    progress: &dyn Progress,
+) -> Outcome<LabReport> {
     // Everything that can be wrong is found before anything is started.
     rolesmith_lab::preflight().map_err(|missing| {
         Failure::new(
@@ -130,26 +177,7 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
         only: (!only.is_empty()).then(|| only.to_vec()),
         ..UpOptions::default()
     };
-    let steps = Steps::new(app);
-    let report = rolesmith_lab::up(&spec, &options, &steps);
-    if report.is_ok() {
-        first_look(app, plan.fleet.name.as_str(), &steps)?;
-    }
-    steps.finish();
-    let report = report.map_err(lab_failure)?;
-    if app.json {
-        line(format_args!("{}", serde_json::to_string_pretty(&report)?))?;
-    } else {
-        tell(&report)?;
-    }
-    if !report.is_clean() {
-        return Err(Failure::new(
-            "a node has something to complain about",
-            "look at `rolesmith lab logs NODE`",
-        ));
-    }
-    app.say("Every node runs. Try: rolesmith lab status; rolesmith lab exec NODE -- rolesmith-agent status");
-    Ok(())
+    rolesmith_lab::up(&spec, &options, progress).map_err(lab_failure)
 }
 
 fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
@@ -357,10 +385,11 @@ fn logs(app: &App, node: &str) -> Outcome {
 
 /// Each agent looks at its node's health every few seconds; the first look is awaited, so that the status that people ask for
 /// next is not older than the boot. What it says is for `lab status` to tell.
-fn first_look(app: &App, name: &str, steps: &Steps) -> Outcome {
-    let lab = Lab::open(&state_dir(app, name)?).map_err(lab_failure)?;
+fn first_look(app: &App, only: &[String], steps: &Steps) -> Outcome {
+    let lab = open(app)?;
     for node in lab.status().map_err(lab_failure)?.nodes {
-        if node.state == RunState::Running && !node.frozen {
+        let asked = only.is_empty() || only.contains(&node.name);
+        if asked && node.state == RunState::Running && !node.frozen {
             steps.say(&node.name, "waiting for the agent's first look");
             // A fleet without the agent has nobody to ask.
             let _ = lab.output(&node.name, &["rolesmith-agent", "wait", "--timeout", "60"]);

@@ -91,6 +91,26 @@ pub enum LabCommand {
         /// The node
         node: String,
     },
+    /// Break something and measure what clients see of it
+    #[command(
+        long_about = "Hold drills on the fleet that is up: writers insert numbers on every node with a database, something is broken and healed, and what they were told is compared with what is there. Without names it lists the drills."
+    )]
+    Drill {
+        /// The drills
+        names: Vec<String>,
+        /// All that the fleet is large enough for
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+        /// How often each
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// Seconds of control before each fault
+        #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+        control: u64,
+        /// Where ledgers and verdicts go [default: dist/drills/TIME]
+        #[arg(long, value_name = "DIR")]
+        artefacts: Option<PathBuf>,
+    },
     /// Judge the ledgers of a drill
     #[command(
         long_about = "Judge the ledgers of a drill: every acknowledged row must be there exactly once, no refused one may be, and no two primaries may acknowledge at one time. It reads files alone."
