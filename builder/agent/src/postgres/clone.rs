@@ -1,8 +1,8 @@
 //! Replacing the data directory by a copy of another node's.
 //!
 //! The copy is made beside the old directory, in one of a new name for each attempt: whatever an interrupted attempt's
-//! programs still write goes nowhere. The mark `cloning` stands from before the first byte until the copy is in its
-//! place. The old directory is kept until the copy streams (rule 4).
+//! programs still write goes nowhere. The old directory is what counts until the copy is whole and on the disk; then they
+//! change places, and the old one is kept until the copy streams (rule 4). The mark `cloning` stands for all that time.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -51,7 +51,8 @@ impl Server {
         self.write_upstream(None)?;
         self.stop(true).await?;
         for dir in self.leftovers() {
-            remove_tree(&dir)?;
+            // An interrupted attempt's program may still write there; then the next attempt removes it.
+            let _ = remove_tree(&dir);
         }
         let parent = self.settings.data_parent();
         std::fs::create_dir_all(&parent).map_err(Problem::file(&parent))?;
@@ -109,10 +110,21 @@ impl Server {
         sync(&self.settings.data_parent())
     }
 
+    /// A crash between the two renames of [`Server::replace`]: what was there before is put back, and counts as before.
+    /// Nothing of a running replacement is ever seen, for it does not wait between the two.
+    pub(super) fn bring_back_kept(&self) {
+        let (data, kept) = (self.settings.data(), self.kept());
+        if self.marked("cloning") && !data.exists() && kept.exists() {
+            let _ = std::fs::rename(&kept, &data);
+            let _ = sync(&self.settings.data_parent());
+        }
+    }
+
     /// Deletes the replaced directory. Called only when the replacement streams.
     pub(super) fn forget_kept(&self) {
         let kept = self.kept();
-        if kept.exists() && !self.marked("cloning") {
+        if kept.exists() {
+            let _ = self.unmark("cloning");
             // In its own time; what is left after a crash is deleted after the next look.
             drop(tokio::task::spawn_blocking(move || remove_tree(&kept)));
         }

@@ -222,19 +222,20 @@ impl Look {
 }
 
 impl Server {
-    /// What the data directory is. An interrupted copy or rewind is told by its mark, and a cluster that was only being
-    /// made holds nothing.
+    /// What the data directory is. An interrupted rewind is told by its mark, and a cluster that was only being made
+    /// holds nothing. A copy is made beside it and changes nothing before it is whole.
     pub(super) fn data_state(&self) -> Data {
         let data = self.settings.data();
         if self.marked("making") {
             return Data::Absent;
         }
-        if self.marked("cloning") || self.marked("rewinding") {
+        self.bring_back_kept();
+        if self.marked("rewinding") {
             return Data::Incomplete;
         }
         match system_id(&data) {
             Some(id) => Data::Complete(id),
-            None if data.exists() => Data::Incomplete,
+            None if data.exists() || self.marked("cloning") => Data::Incomplete,
             None => Data::Absent,
         }
     }

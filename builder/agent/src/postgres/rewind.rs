@@ -23,7 +23,7 @@ impl Server {
     /// Rewinds against that node, and leaves the server stopped.
     pub(super) async fn rewind(&self, from: &NodeName) -> Result<(), Problem> {
         let address = self.address(from)?;
-        if self.marked("rewinding") || self.marked("cloning") {
+        if self.marked("rewinding") {
             return Err(Problem::Refused(
                 "an interrupted rewind: only a copy helps".into(),
             ));
