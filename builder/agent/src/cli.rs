@@ -36,6 +36,8 @@ pub(crate) struct Cli {
 enum Command {
     Apply(commands::apply::Apply),
     Cluster(commands::cluster::Cluster),
+    #[command(hide = true)]
+    Database(commands::database::Database),
     Run(commands::run::Run),
     Status(commands::status::StatusArgs),
     Health(commands::health::HealthArgs),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
     let end = match Cli::parse().command {
         Command::Apply(args) => args.run(),
         Command::Cluster(args) => args.run(),
+        Command::Database(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Health(args) => args.run(),
