@@ -10,11 +10,14 @@ ROLESMITH := target/debug/rolesmith
 AGENT := target/debian
 SUITE ?= trixie
 DEMO ?= demo
+DRILL ?= --all
+RUNS ?= 1
 
 help:
 	@echo "make tour       the builder without root: a fleet, its packages and its repository (cargo alone)"
 	@echo "make demo       the whole thing: three Debian machines boot and install themselves (Debian 12 or 13)"
 	@echo "make demo-down  end the demo's machines"
+	@echo "make drill      break the demo's machines in every way, and measure (DRILL=NAME for one, RUNS=N)"
 	@echo "make test       every test that CI runs;  make test-all  all there are"
 	@echo "make lint       formatting, clippy, shellcheck, documentation"
 	@echo "make bench      benchmarks against dpkg-deb, apt-ftparchive, reprepro and aptly"
@@ -59,6 +62,10 @@ demo:
 demo-down:
 	$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab down
 
+# On the machines of `make demo`.
+drill:
+	$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab drill $(DRILL) --runs $(RUNS)
+
 # Fast tests first, without root; then what needs real tools; then real machines.
 test:
 	builder/setup test
@@ -83,6 +90,7 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=enroll
 	$(MAKE) root-test NAME=packages
+	$(MAKE) root-test NAME=lab_faults
 
 root-test:
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(AS_ROOT)" \
@@ -109,4 +117,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down test test-fast test-publish test-redis test-nodes root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill test test-fast test-publish test-redis test-nodes root-test test-all lint bench clean
