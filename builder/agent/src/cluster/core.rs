@@ -374,12 +374,18 @@ impl Core {
         self.retry_at.remove(&lane);
     }
 
-    /// Everybody this node talks to: declared members and voters, without itself.
+    /// Everybody this node talks to: declared members and voters, also those of a configuration that is being left,
+    /// without itself.
     pub(super) fn everybody(&self) -> BTreeSet<NodeName> {
+        let leaving = self
+            .office
+            .as_ref()
+            .and_then(|office| office.previous.as_ref());
         self.facts
             .members
             .keys()
             .chain(self.durable.config.voters.keys())
+            .chain(leaving.iter().flat_map(|config| config.voters.keys()))
             .filter(|name| **name != self.me)
             .cloned()
             .collect()

@@ -166,33 +166,33 @@ impl Core {
             return false;
         };
         let now = office.backed_at;
-        if let Some(alone) = &next.alone {
-            // Back: the standby streams and the setting that waits for it can be proven.
-            let streams = next.data.iter().all(|name| !office.gone.contains_key(name));
-            if streams {
+        let gone_for = |name: &NodeName| {
+            let since = office.gone.get(name)?;
+            Some(now.saturating_sub(*since))
+        };
+        if let Some(alone) = next.alone.clone() {
+            // Back: as many stream as are waited for again, and the setting that waits for them can be proven.
+            let others = next.data.iter().filter(|name| **name != self.me);
+            let streaming = others.filter(|name| gone_for(name).is_none()).count();
+            if streaming >= next.k && (alone == self.me || gone_for(&alone).is_none()) {
                 next.alone = None;
                 return true;
             }
             // The other one went on alone before, and is gone now: this primary was elected on its log, so it has all.
-            let gone = *alone != self.me
-                && office
-                    .gone
-                    .get(alone)
-                    .is_some_and(|since| now.saturating_sub(*since) > self.timing.alone);
-            if gone {
+            if alone != self.me && gone_for(&alone).is_some_and(|time| time > self.timing.alone) {
                 next.alone = Some(self.me.clone());
+                return true;
             }
-            return gone;
+            return false;
         }
         let witness = next.voters.len() > next.data.len();
         if next.data.len() != 2 || next.k != 1 || !witness || !next.data.contains(&self.me) {
             return false;
         }
-        let gone = office
-            .gone
+        let gone = next
+            .data
             .iter()
-            .filter(|(name, _)| next.data.contains(*name))
-            .any(|(_, since)| now.saturating_sub(*since) > self.timing.alone);
+            .any(|name| gone_for(name).is_some_and(|time| time > self.timing.alone));
         if gone {
             next.alone = Some(self.me.clone());
         }
@@ -229,18 +229,35 @@ impl Core {
         let Some(name) = gone else {
             return false;
         };
-        if next.data.contains(&name) {
-            if next.k + 1 > next.data.len() - 1 {
-                // First fewer standbys have to be enough.
-                if next.k == 0 {
-                    return false;
-                }
-                next.k -= 1;
-                return true;
-            }
-            next.data.remove(&name);
+        if next.data.contains(&name) && !self.drop_data(next, &name) {
+            return next.k != self.durable.config.k || next.alone != self.durable.config.alone;
         }
         next.voters.remove(&name);
+        true
+    }
+
+    /// Takes a member out of those that hold data. If something else has to come first, it does that and says no.
+    fn drop_data(&self, next: &mut Config, name: &NodeName) -> bool {
+        if next.alone.as_ref() == Some(name) {
+            // This primary was elected on that one's log, so it has all.
+            next.alone = Some(self.me.clone());
+            return false;
+        }
+        if next.alone.is_some() {
+            // Commits count on nobody else.
+            next.data.remove(name);
+            next.k = next.k.min(next.data.len() - 1);
+            if next.k == 0 {
+                next.alone = None;
+            }
+            return true;
+        }
+        if next.k + 1 > next.data.len() - 1 {
+            // First fewer standbys have to be enough.
+            next.k = next.k.saturating_sub(1);
+            return false;
+        }
+        next.data.remove(name);
         true
     }
 
@@ -294,15 +311,10 @@ impl Core {
         let Some(name) = surplus else {
             return false;
         };
-        if next.k + 1 > next.data.len() - 1 {
-            if next.k == 0 {
-                return false;
-            }
-            next.k -= 1;
-        } else {
-            next.data.remove(&name);
-        }
-        true
+        self.drop_data(next, &name);
+        next.data != self.durable.config.data
+            || next.k != self.durable.config.k
+            || next.alone != self.durable.config.alone
     }
 
     fn caught_up(&self, name: &NodeName, next: &Config) -> bool {

@@ -70,6 +70,11 @@ impl Core {
         if let Some(alone) = &config.alone {
             alarms.push(format!("{alone} goes on without a synchronous copy"));
         }
+        let data = self.facts.members.values().filter(|member| member.data);
+        let copies = self.facts.synchronous.min(data.count().saturating_sub(1));
+        if config.formed() && config.k == 0 && copies > 0 {
+            alarms.push("commits wait for no synchronous copy".to_owned());
+        }
         if !config.formed() {
             alarms.push("no cluster is known yet".to_owned());
         } else if self.office.is_none() && self.hears_primary(now).is_none() {

@@ -74,7 +74,8 @@ impl World {
         let alive = self.nodes[node].run == run;
         // An agent that died leaves commands half done, or done without knowing.
         let slow = matches!(action, Action::Clone { .. } | Action::Rewind { .. });
-        if !alive && (slow || self.rng.permille(500)) {
+        let begun = matches!(action, Action::Stop { .. }) && stage == 1;
+        if !alive && !begun && (slow || self.rng.permille(500)) {
             if matches!(action, Action::Rewind { .. })
                 && stage == 1
                 && let Some(directory) = &mut self.nodes[node].server.directory

@@ -10,6 +10,7 @@
 
 mod acts;
 mod faults;
+mod mutants;
 mod postgres;
 mod random;
 mod runs;

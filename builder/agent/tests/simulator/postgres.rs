@@ -197,7 +197,10 @@ impl Server {
 
     pub fn observe(&self, names: &[NodeName], rows: &[EpochRow]) -> Observed {
         let mut seen = Observed {
-            process: self.process,
+            process: match self.process {
+                Process::Running if self.shutting_down => Process::Starting,
+                process => process,
+            },
             ..Observed::default()
         };
         let Some(directory) = &self.directory else {
@@ -217,7 +220,7 @@ impl Server {
             timeline: Timeline(directory.timeline()),
             streaming,
         });
-        if !self.running() {
+        if !self.running() || self.shutting_down {
             return seen;
         }
         let end = Position {

@@ -59,7 +59,7 @@ impl Tally {
     }
 }
 
-fn say(line: &str) {
+pub fn say(line: &str) {
     // Tests report to whoever runs them with --nocapture.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

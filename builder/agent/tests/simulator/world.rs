@@ -175,6 +175,9 @@ pub struct World {
     pub last_ack: u64,
     /// Newest epoch row of a server that acknowledged.
     pub ack_epoch: u64,
+    pub ack_epoch_since: u64,
+    /// When each number was written.
+    pub written: Vec<u64>,
     pub healed: Option<u64>,
     pub violation: Option<Violation>,
     pub mutant: Option<Mutant>,
@@ -224,6 +227,8 @@ impl World {
             acked: Vec::new(),
             last_ack: 0,
             ack_epoch: 0,
+            ack_epoch_since: 0,
+            written: vec![0],
             healed: None,
             violation: None,
             mutant,
@@ -520,7 +525,11 @@ impl World {
         if let Some(durable) = step.persist {
             self.check_persisted(node, &durable, version);
             if self.mutant == Some(Mutant::NoFsync) {
-                self.nodes[node].cache = Some(*durable);
+                // The kernel writes it out some time.
+                let before = self.nodes[node].cache.replace(*durable);
+                if let Some(before) = before.filter(|_| self.rng.permille(400)) {
+                    self.nodes[node].disk = Some(before);
+                }
             } else {
                 self.nodes[node].disk = Some(*durable);
             }
