@@ -271,22 +271,26 @@ fn overlaps(entries: &[Entry], reigns: &[(Reign, u64)]) -> Vec<Overlap> {
 }
 
 /// The longest wait of each writer within the window: from one acknowledgement to the next, from the window's begin (or the last
-/// acknowledgement before it) to the first, and from the last to the window's end.
+/// acknowledgement before it) to the first, and from the last to the window's end. For a writer that was started within the
+/// window it begins with its first attempt; one that was started later does not count.
 fn gaps(entries: &[Entry], window: Option<Window>, taken: &[String]) -> Gap {
     let Some((begin, end)) = window else {
         return Gap::default();
     };
-    let mut times: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    // When each began, and its acknowledgements.
+    let mut times: BTreeMap<&str, (u64, Vec<u64>)> = BTreeMap::new();
     let counted = |entry: &&Entry| entry.via == Via::Pooler && !taken.contains(&entry.node);
     for entry in entries.iter().filter(counted) {
-        let times = times.entry(&entry.writer).or_default();
+        let sent = entry.sent.monotonic;
+        let (first, times) = times.entry(&entry.writer).or_insert((sent, Vec::new()));
+        *first = sent.min(*first);
         if let (Outcome::Ok, Some(returned)) = (entry.result, entry.returned) {
             times.push(returned.monotonic);
         }
     }
-    let longest = |times: Vec<u64>| {
+    let longest = |first: u64, times: Vec<u64>| {
         let before = times.iter().copied().filter(|at| *at < begin).max();
-        let mut last = before.unwrap_or(begin);
+        let mut last = before.unwrap_or(begin.max(first));
         let mut longest = 0;
         let within = times.iter().copied().filter(|at| (begin..end).contains(at));
         for at in within.chain([end]) {
@@ -297,7 +301,8 @@ fn gaps(entries: &[Entry], window: Option<Window>, taken: &[String]) -> Gap {
     };
     let writers: BTreeMap<String, u64> = times
         .into_iter()
-        .map(|(writer, times)| (writer.to_owned(), longest(times)))
+        .filter(|(_, (first, _))| *first < end)
+        .map(|(writer, (first, times))| (writer.to_owned(), longest(first, times)))
         .collect();
     let mut sorted: Vec<u64> = writers.values().copied().collect();
     sorted.sort_unstable();

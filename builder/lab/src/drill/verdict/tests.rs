@@ -104,6 +104,33 @@ fn a_writer_that_is_never_served_again_is_interrupted_to_the_end() {
 }
 
 #[test]
+fn a_writer_that_is_started_later_waits_from_then_on() {
+    let mut entries = entries(5000);
+    // Those of a machine that booted again, behind a pooler that no fault took away.
+    let later: Vec<Entry> = entries
+        .iter()
+        .filter(|entry| entry.node == "n2" && entry.sent.monotonic >= 9000 * MS)
+        .map(|entry| Entry {
+            writer: "later".to_owned(),
+            number: entry.number + 500,
+            ..entry.clone()
+        })
+        .collect();
+    entries.extend(later);
+    let verdict = verdict(&entries, &rows(&entries));
+    assert_eq!(verdict.case(), Case::Passed, "{verdict:?}");
+    assert_eq!(verdict.control.writers.len(), 3);
+    assert_eq!(verdict.interruption.writers["later"], 50 * MS);
+    // Not served at all, it waits from its start on.
+    let mut never = entries.clone();
+    for entry in never.iter_mut().filter(|entry| entry.writer == "later") {
+        entry.result = Outcome::Failed;
+    }
+    let verdict = self::verdict(&never, &rows(&never));
+    assert_eq!(verdict.interruption.writers["later"], 3000 * MS);
+}
+
+#[test]
 fn writers_on_the_servers_themselves_do_not_measure_the_service() {
     let mut entries = entries(5000);
     for entry in entries.iter_mut().filter(|entry| entry.node == "n3") {
