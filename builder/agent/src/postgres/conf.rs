@@ -8,6 +8,7 @@
 //!   server, the agent, Debian's tools or a person, gets a standby without upstream.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use rolesmith_model::ids::NodeName;
 
@@ -92,6 +93,9 @@ pub fn parse_synchronous(value: &str) -> SyncSetting {
         names: std::collections::BTreeSet::new(),
     })
 }
+
+/// The line by which the closed variant of pg_hba.conf says what it is.
+const CLOSED: &str = "# rolesmith-access: closed";
 
 /// A setting's line in a configuration file.
 fn line(name: &str, value: &str) -> String {
@@ -214,16 +218,31 @@ impl Server {
         self.give(&self.settings.state("pg_hba.conf"), &text)
     }
 
-    /// The variant that stands there. Whatever is not "closed" counts as open.
+    /// The variant that stands there, which says so itself. Whatever is not "closed" counts as open.
     #[must_use]
     pub(super) fn written_access(&self) -> Door {
-        let read = |path: &Path| std::fs::read(path).ok();
-        let now = read(&self.settings.state("pg_hba.conf"));
-        if now.is_some() && now == read(&self.settings.conf.join(variant(Door::Closed))) {
+        let text = std::fs::read_to_string(self.settings.state("pg_hba.conf"));
+        if text.is_ok_and(|text| text.lines().any(|line| line == CLOSED)) {
             Door::Closed
         } else {
             Door::Open
         }
+    }
+
+    /// When the role's files that the server reads were last replaced.
+    #[must_use]
+    pub(super) fn role_files(&self) -> Vec<Option<SystemTime>> {
+        let names = [
+            "postgresql.conf",
+            "pg_ident.conf",
+            variant(Door::Closed),
+            variant(Door::Open),
+        ];
+        let modified = |name| {
+            let data = std::fs::metadata(self.settings.conf.join(name)).ok()?;
+            data.modified().ok()
+        };
+        names.into_iter().map(modified).collect()
     }
 
     /// Makes sure that the data directory is a standby's at its next start, durably.

@@ -59,7 +59,7 @@ fn limits(control: &str, configured: &str) -> String {
                 let (key, value) = line.split_once('=')?;
                 (key.trim() == name).then(|| value.trim().parse().ok())?
             })
-            .last()
+            .next_back()
             .unwrap_or(default);
         if let Some(had) = had
             && had > has

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rolesmith_model::ids::NodeName;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -81,6 +81,8 @@ pub(super) struct Watch {
     sentinel: Option<Sentinel>,
     /// The timeline replayed up to this place, asked once a place: it takes a connection of its own.
     replayed: Option<(Lsn, Timeline)>,
+    /// The role's files as the server has read them.
+    role_files: Option<Vec<Option<SystemTime>>>,
     /// The local log's timelines, read once a timeline.
     history: Option<(Timeline, Vec<TimelineStart>)>,
 }
@@ -93,6 +95,14 @@ impl Watch {
     fn forget(&mut self) {
         *self = Self::default();
     }
+}
+
+/// What pg_stat_wal_receiver shows.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Stream {
+    streaming: bool,
+    timeline: Option<Timeline>,
+    upstream: Option<NodeName>,
 }
 
 /// The answer to the look, sorted.
@@ -110,8 +120,7 @@ pub(super) struct Look {
     timeline: Option<Timeline>,
     startup_waits: Option<String>,
     walreceiver: bool,
-    /// Status, timeline, connection string, flushed.
-    receiver: Option<(String, Option<Timeline>, Option<NodeName>, Option<Lsn>)>,
+    receiver: Option<Stream>,
     standbys: BTreeMap<NodeName, StandbySeen>,
     rows: Vec<EpochRow>,
 }
@@ -172,12 +181,11 @@ pub(super) fn sort(reply: &Reply) -> Look {
             Some("process") => look.walreceiver = true,
             Some("receiver") => {
                 look.walreceiver = true;
-                look.receiver = Some((
-                    text(1).unwrap_or_default().to_owned(),
-                    timeline(2),
-                    text(3).and_then(conninfo_node),
-                    lsn(4),
-                ));
+                look.receiver = Some(Stream {
+                    streaming: text(1) == Some("streaming"),
+                    timeline: timeline(2),
+                    upstream: text(3).and_then(conninfo_node),
+                });
             }
             Some("standby") => {
                 // pg_basebackup and the like have names that no node has.
@@ -280,6 +288,13 @@ impl Server {
                 client
             }
         };
+        let files = self.role_files();
+        if watch.role_files.as_ref() != Some(&files) {
+            // New settings, or a new agent that does not know what was read. What needs a restart waits for the next one.
+            self.write_access(self.written_access())?;
+            client.query("SELECT pg_reload_conf()", ANSWER).await?;
+            watch.role_files = Some(files);
+        }
         let reply = client.query("EXECUTE rolesmith_look", LOOK).await?;
         watch.client = Some(client);
         Ok(sort(&reply))
@@ -306,7 +321,7 @@ impl Server {
             seen.position = look.timeline.zip(look.at).map(|(t, at)| position(t, at));
             seen.end_of_wal = seen.position;
         } else {
-            let streamed = look.receiver.as_ref().and_then(|receiver| receiver.1);
+            let streamed = look.receiver.as_ref().and_then(|stream| stream.timeline);
             let replayed = look.at.unwrap_or_default();
             let timeline = match streamed {
                 Some(timeline) => Some(timeline),
@@ -320,18 +335,18 @@ impl Server {
                 seen.end_of_wal = timeline.zip(look.at).map(|(t, at)| position(t, at));
             }
             if look.walreceiver {
-                let (status, timeline, upstream, _) = look.receiver.clone().unwrap_or_default();
+                let stream = look.receiver.clone().unwrap_or_default();
                 seen.receiver = Some(Receiver {
-                    upstream,
-                    timeline: timeline.unwrap_or_default(),
-                    streaming: status == "streaming",
+                    upstream: stream.upstream,
+                    timeline: stream.timeline.unwrap_or_default(),
+                    streaming: stream.streaming,
                 });
             }
         }
         if look
             .receiver
             .as_ref()
-            .is_some_and(|receiver| receiver.0 == "streaming")
+            .is_some_and(|stream| stream.streaming)
         {
             self.forget_kept();
         }
