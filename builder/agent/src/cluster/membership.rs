@@ -221,19 +221,56 @@ impl Core {
     }
 
     fn remove_step(&self, next: &mut Config) -> bool {
-        let gone: Option<NodeName> = next
+        let gone: Vec<NodeName> = next
             .voters
             .keys()
-            .find(|name| self.replaced(name, next))
-            .cloned();
-        let Some(name) = gone else {
+            .filter(|name| self.replaced(name, next))
+            .cloned()
+            .collect();
+        for name in gone {
+            let mut trial = next.clone();
+            let whole = !trial.data.contains(&name) || self.drop_data(&mut trial, &name);
+            if whole {
+                trial.voters.remove(&name);
+            }
+            let changed = trial != *next;
+            if changed && self.viable(&trial) {
+                *next = trial;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a configuration could live with those that answer now: a majority, and as many standbys as commits wait
+    /// for. Of two that have to go, the dead one goes first.
+    fn viable(&self, next: &Config) -> bool {
+        let (Some(office), Some(seen)) = (&self.office, &self.seen) else {
             return false;
         };
-        if next.data.contains(&name) && !self.drop_data(next, &name) {
-            return next.k != self.durable.config.k || next.alone != self.durable.config.alone;
-        }
-        next.voters.remove(&name);
-        true
+        let answering = next
+            .voters
+            .iter()
+            .filter(|(name, incarnation)| {
+                **name == self.me
+                    || self.peers.get(*name).is_some_and(|peer| {
+                        peer.incarnation == **incarnation
+                            && peer.accepted.is_some_and(|(epoch, _, sent)| {
+                                epoch == office.epoch && sent + self.timing.fresh > office.backed_at
+                            })
+                    })
+            })
+            .count();
+        let streaming = next
+            .data
+            .iter()
+            .filter(|name| {
+                seen.standbys
+                    .get(*name)
+                    .is_some_and(|standby| standby.streaming)
+            })
+            .count();
+        answering >= next.majority() && (next.alone.is_some() || streaming >= next.k)
     }
 
     /// Takes a member out of those that hold data. If something else has to come first, it does that and says no.
@@ -311,7 +348,11 @@ impl Core {
         let Some(name) = surplus else {
             return false;
         };
-        self.drop_data(next, &name);
+        let mut trial = next.clone();
+        self.drop_data(&mut trial, &name);
+        if self.viable(&trial) {
+            *next = trial;
+        }
         next.data != self.durable.config.data
             || next.k != self.durable.config.k
             || next.alone != self.durable.config.alone

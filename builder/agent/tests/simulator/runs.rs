@@ -135,8 +135,33 @@ fn ten_thousand_fleets_survive() {
     let first = setting("SIMULATOR_FIRST")
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
-    let tally = sweep(first..first + count, Setup::seed);
+    let tally = sweep(first..first + count, |seed| asked_for(Setup::seed(seed)));
     say(&tally.report());
+}
+
+/// What the environment asks for: SIMULATOR_PROFILE, SIMULATOR_SHAPE (data members, witnesses, k), SIMULATOR_KEEP.
+fn asked_for(mut setup: Setup) -> Setup {
+    let numbers = |name: &str| -> Option<Vec<usize>> {
+        Some(
+            setting(name)?
+                .split(',')
+                .filter_map(|number| number.parse().ok())
+                .collect(),
+        )
+    };
+    setup.profile = setting("SIMULATOR_PROFILE").map(|name| match name.as_str() {
+        "Elections" => Profile::Elections,
+        "Membership" => Profile::Membership,
+        "Genesis" => Profile::Genesis,
+        "Calm" => Profile::Calm,
+        _ => Profile::Mixed,
+    });
+    setup.shape = numbers("SIMULATOR_SHAPE")
+        .filter(|numbers| numbers.len() == 3)
+        .map(|numbers| (numbers[0], numbers[1], numbers[2]));
+    setup.keep =
+        numbers("SIMULATOR_KEEP").map(|numbers| numbers.into_iter().collect::<BTreeSet<usize>>());
+    setup
 }
 
 #[test]
@@ -159,32 +184,9 @@ fn replay_one() {
     let Some(seed) = setting("SIMULATOR_SEED").and_then(|text| text.parse().ok()) else {
         return;
     };
-    let keep = setting("SIMULATOR_KEEP").map(|list| {
-        list.split(',')
-            .filter_map(|number| number.parse().ok())
-            .collect::<BTreeSet<usize>>()
-    });
-    let profile = setting("SIMULATOR_PROFILE").map(|name| match name.as_str() {
-        "Elections" => Profile::Elections,
-        "Membership" => Profile::Membership,
-        "Genesis" => Profile::Genesis,
-        "Calm" => Profile::Calm,
-        _ => Profile::Mixed,
-    });
-    let shape = setting("SIMULATOR_SHAPE").and_then(|text| {
-        let numbers: Vec<usize> = text
-            .split(',')
-            .filter_map(|part| part.parse().ok())
-            .collect();
-        Some((*numbers.first()?, *numbers.get(1)?, *numbers.get(2)?))
-    });
-    let verdict = run(&Setup {
-        keep,
-        profile,
-        shape,
-        trace: true,
-        ..Setup::seed(seed)
-    });
+    let mut setup = asked_for(Setup::seed(seed));
+    setup.trace = true;
+    let verdict = run(&setup);
     for line in &verdict.trace {
         say(line);
     }
