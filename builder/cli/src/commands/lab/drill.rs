@@ -84,7 +84,9 @@ pub fn run(app: &App, request: &Request<'_>) -> Outcome {
     let held = hold(app, &database, &chosen, request, &artefacts);
     // Root's files would be in the way of whoever owns the fleet.
     give_away(app, &artefacts)?;
-    let failed = held?;
+    let failed = held.inspect_err(|_| {
+        app.say("The drill was not held to its end: `rolesmith lab status` shows what is off, frozen or cut.");
+    })?;
     app.say(format_args!(
         "Ledgers, events and rows are in {}.",
         artefacts.display()
