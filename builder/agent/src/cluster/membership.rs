@@ -174,7 +174,10 @@ impl Core {
             // Back: as many stream as are waited for again, and the setting that waits for them can be proven.
             let others = next.data.iter().filter(|name| **name != self.me);
             let streaming = others.filter(|name| gone_for(name).is_none()).count();
-            if streaming >= next.k && (alone == self.me || gone_for(&alone).is_none()) {
+            // Under the name of a lost machine another one may stream; that one is removed first.
+            let lost = next.data.iter().any(|name| self.replaced(name, next));
+            let there = alone == self.me || gone_for(&alone).is_none();
+            if streaming >= next.k && there && !lost {
                 next.alone = None;
                 return true;
             }
@@ -290,8 +293,13 @@ impl Core {
             return true;
         }
         if next.k + 1 > next.data.len() - 1 {
-            // First fewer standbys have to be enough.
-            next.k = next.k.saturating_sub(1);
+            // First fewer standbys have to be enough. Of two members this one goes on alone: with k = 0 both logs would
+            // have to be read after a restart, and one of them is lost.
+            if next.data.len() == 2 && next.k == 1 {
+                next.alone = Some(self.me.clone());
+            } else {
+                next.k = next.k.saturating_sub(1);
+            }
             return false;
         }
         next.data.remove(name);
@@ -337,6 +345,11 @@ impl Core {
             })
             .map(|name| (*name).clone());
         if let Some(name) = ready {
+            // The first copy: until commits are proven to wait for it, this log alone holds all.
+            if next.data.len() == 1 && next.k == 0 && self.facts.synchronous > 0 {
+                next.k = 1;
+                next.alone = Some(self.me.clone());
+            }
             next.data.insert(name);
             return true;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rolesmith_model::facts::Genesis;
 use rolesmith_model::ids::NodeName;
 
 use super::action::{Action, Failure, Lane, Outcome};
@@ -410,7 +411,7 @@ impl Core {
         seen.conninfo.is_none() && seen.receiver.is_none() && seen.end_of_wal.is_some()
     }
 
-    /// Rule 4, and at genesis: no application before as many copies exist as the fleet wants from the start.
+    /// Rule 4; and as long as genesis is open no application comes in before commits wait for a copy.
     fn may_open(&self, sync: &SyncSetting) -> bool {
         let config = &self.durable.config;
         let declared = self
@@ -419,8 +420,10 @@ impl Core {
             .values()
             .filter(|member| member.data)
             .count();
-        let enough =
-            config.k >= 1 || config.alone.is_some() || declared <= 1 || self.facts.synchronous == 0;
+        let enough = config.k >= 1 && config.alone.is_none()
+            || self.facts.genesis == Genesis::Closed
+            || declared <= 1
+            || self.facts.synchronous == 0;
         enough && config.covers(&self.me, sync, true)
     }
 

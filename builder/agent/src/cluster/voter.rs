@@ -234,7 +234,8 @@ impl Core {
         let Some(seen) = &self.seen else {
             return Measure::NotYet;
         };
-        let complete = self.complete();
+        // Only the log of a counted member has to be read; what another one has lies still.
+        let complete = self.complete() && self.durable.config.data.contains(&self.me);
         match seen.process {
             Process::Stopped if complete => Measure::NotYet,
             Process::Stopped => Measure::Cut(None),
