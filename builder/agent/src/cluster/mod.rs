@@ -3,7 +3,13 @@
 //! The runtime feeds [`Core`] what happened and carries out the [`Step`] that comes back: first it makes
 //! [`Step::persist`] durable, then it performs [`Step::effects`] in their order. Everything is decided again from what
 //! is durable, observed and said by peers, so a crash between any two effects is made good by the next [`Core::tick`].
-//! `docs/ha.md` tells the protocol in prose, rule by rule.
+//!
+//! Each of the sixteen rules that this has to obey, and why, stands in `docs/ha.md`; the simulator in `tests/simulator/`
+//! runs whole fleets of cores against them.
+//!
+//! - [`Core::request`], [`Core::response`]: the network. [`Core::observed`], [`Core::done`]: the database.
+//! - `voter` answers, `candidate` asks, `primary` holds an epoch, `follower` moves the own server, `genesis` founds,
+//!   `membership` changes who counts, `lineage` says whether two logs are one.
 
 mod action;
 mod candidate;
@@ -39,3 +45,6 @@ pub use message::{
 pub use mutation::Mutation;
 pub use observed::{Access, Data, Observed, Process, Receiver, StandbySeen};
 pub use timing::Timing;
+
+#[cfg(test)]
+mod tests;

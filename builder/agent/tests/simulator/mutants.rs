@@ -190,6 +190,21 @@ fn hunt(case: &Case, most: u64) -> Option<(u64, &'static str)> {
     })
 }
 
+/// Those that show within seconds; the rest is in the full run.
+#[test]
+fn quick_mutants_are_caught() {
+    for name in [
+        "no fsync",
+        "amnesia",
+        "genesis without a majority",
+        "hasty sever",
+    ] {
+        let case = CASES.iter().find(|case| case.name == name);
+        let caught = case.and_then(|case| hunt(case, 40));
+        assert!(caught.is_some(), "{name} was not noticed in 40 runs");
+    }
+}
+
 #[test]
 #[ignore = "minutes; the full run"]
 fn every_mutant_is_caught() {

@@ -118,7 +118,7 @@ fn setting(name: &str) -> Option<String> {
 
 #[test]
 fn fleets_survive() {
-    let tally = sweep(0..150, Setup::seed);
+    let tally = sweep(0..50, Setup::seed);
     assert!(
         tally.promotion > 0 && tally.change > 0 && tally.replaced > 0,
         "{}",

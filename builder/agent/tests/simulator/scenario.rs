@@ -114,6 +114,12 @@ pub fn run(setup: &Setup) -> Verdict {
         world.loss = rng.below(30);
         world.slow = rng.below(40);
     }
+    if profile == Profile::Genesis && rng.permille(700) {
+        // Several founders at once, who hear half of what is said.
+        world.timing.genesis = rng.range(50, 400);
+        world.loss = rng.below(350);
+        world.slow = rng.below(300);
+    }
     for node in 0..count {
         let late = if rng.permille(60) { 12_000 } else { 1_500 };
         let delay = rng.below(late);

@@ -1,0 +1,263 @@
+//! Decisions as tables, where a simulated fleet would be an odd way to look at them.
+
+use std::collections::BTreeSet;
+
+use rolesmith_model::ids::NodeName;
+
+use super::*;
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).expect("a valid name")
+}
+
+fn row(epoch: u64, name: &str, timeline: u32, switch: u64) -> EpochRow {
+    EpochRow {
+        epoch: Epoch(epoch),
+        node: node(name),
+        timeline: Timeline(timeline),
+        switch: Lsn(switch),
+    }
+}
+
+fn at(timeline: u32, lsn: u64) -> Position {
+    Position {
+        timeline: Timeline(timeline),
+        lsn: Lsn(lsn),
+    }
+}
+
+fn history(starts: &[(u32, u64)]) -> Vec<TimelineStart> {
+    starts
+        .iter()
+        .map(|(timeline, begins)| TimelineStart {
+            timeline: Timeline(*timeline),
+            begins: Lsn(*begins),
+        })
+        .collect()
+}
+
+#[test]
+fn a_log_is_followed_undone_or_copied() {
+    use Relation::{Foreign, Prefix, Tail};
+    let first = || row(1, "n1", 1, 0);
+    let second = || row(2, "n2", 2, 50);
+    let affirmed = || row(2, "n1", 1, 0);
+    let third = || row(3, "n1", 2, 60);
+    type Case = (
+        &'static str,
+        Vec<EpochRow>,
+        Position,
+        Vec<TimelineStart>,
+        Option<u64>,
+        Vec<EpochRow>,
+        Relation,
+    );
+    let one = || history(&[(1, 0)]);
+    let two = || history(&[(1, 0), (2, 50)]);
+    let cases: Vec<Case> = vec![
+        (
+            "behind on one timeline",
+            vec![first()],
+            at(1, 40),
+            one(),
+            Some(1),
+            vec![first()],
+            Prefix,
+        ),
+        (
+            "up to the switch",
+            vec![first()],
+            at(1, 50),
+            one(),
+            Some(1),
+            vec![first(), second()],
+            Prefix,
+        ),
+        (
+            "one record past it",
+            vec![first()],
+            at(1, 51),
+            one(),
+            Some(1),
+            vec![first(), second()],
+            Tail,
+        ),
+        (
+            "no row at all",
+            vec![],
+            at(1, 10),
+            one(),
+            None,
+            vec![first()],
+            Foreign,
+        ),
+        (
+            "on the new timeline, its row not yet there",
+            vec![first()],
+            at(2, 55),
+            two(),
+            Some(2),
+            vec![first(), second()],
+            Prefix,
+        ),
+        (
+            "a timeline of the same number and place, from an epoch that came to nothing",
+            vec![first()],
+            at(2, 55),
+            two(),
+            Some(9),
+            vec![first(), second()],
+            Foreign,
+        ),
+        (
+            "the same number, another place",
+            vec![first()],
+            at(2, 65),
+            two(),
+            Some(2),
+            vec![first(), third()],
+            Foreign,
+        ),
+        (
+            "a re-affirmed epoch goes on in the same log",
+            vec![first()],
+            at(1, 80),
+            one(),
+            Some(1),
+            vec![first(), affirmed()],
+            Prefix,
+        ),
+        (
+            "past the switch after a re-affirmed epoch",
+            vec![first(), affirmed()],
+            at(1, 80),
+            one(),
+            Some(2),
+            vec![first(), affirmed(), row(3, "n2", 2, 70)],
+            Tail,
+        ),
+        (
+            "a row of its own below the switch, which the primary lacks",
+            vec![first(), row(2, "n1", 1, 0)],
+            at(1, 40),
+            one(),
+            Some(2),
+            vec![first(), row(3, "n2", 2, 50)],
+            Foreign,
+        ),
+    ];
+    for (what, rows, end, history, followed, lineage, expected) in cases {
+        let local = Local {
+            rows: &rows,
+            end,
+            history: &history,
+            followed: followed.map(Epoch),
+        };
+        assert_eq!(relation(&local, &lineage), expected, "{what}");
+    }
+}
+
+fn config(data: &[&str], witnesses: &[&str], k: usize) -> Config {
+    Config {
+        stamp: Stamp {
+            epoch: Epoch(1),
+            version: 1,
+        },
+        voters: data
+            .iter()
+            .chain(witnesses)
+            .map(|name| (node(name), Incarnation { number: 1, id: 1 }))
+            .collect(),
+        data: data.iter().map(|name| node(name)).collect(),
+        k,
+        alone: None,
+        system_id: SystemId(1),
+    }
+}
+
+/// Every choice of `size` names.
+fn choices(names: &[NodeName], size: usize) -> Vec<BTreeSet<NodeName>> {
+    (0_u32..1 << names.len())
+        .filter(|mask| mask.count_ones() as usize == size)
+        .map(|mask| {
+            names
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| mask & (1 << at) != 0)
+                .map(|(_, name)| name.clone())
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn whatever_is_acknowledged_is_read_by_every_election() {
+    let all = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"];
+    for count in 1..=all.len() {
+        for k in 0..count {
+            let config = config(&all[..count], &["w1", "w2"], k);
+            let names: Vec<NodeName> = config.data.iter().cloned().collect();
+            for size in 0..=count {
+                for readers in choices(&names, size) {
+                    let missed = choices(&names, k + 1)
+                        .iter()
+                        .any(|ackers| ackers.is_disjoint(&readers));
+                    assert_eq!(config.reads(&readers), !missed, "{count} {k} {readers:?}");
+                }
+            }
+            let witnesses = [node("w1"), node("w2")];
+            assert!(!config.reads(&witnesses), "witnesses have no log");
+        }
+    }
+}
+
+#[test]
+fn a_step_of_the_configuration_loses_nothing() {
+    let me = node("n1");
+    let four = config(&["n1", "n2", "n3", "n4"], &[], 1);
+    let three = config(&["n1", "n2", "n3"], &[], 1);
+    let mut alone = config(&["n1", "n2"], &["w1"], 1);
+    let two = alone.clone();
+    alone.alone = Some(me.clone());
+    // from, to, the setting that has to be in force, whether a commit has to prove it first
+    let table: [(&Config, &Config, usize, &[&str], bool); 5] = [
+        (&three, &four, 1, &["n2", "n3"], true),
+        (&four, &three, 1, &["n2", "n3"], true),
+        (&two, &alone, 1, &["n2"], false),
+        (&alone, &two, 1, &["n2"], true),
+        (&two, &three, 1, &["n2"], true),
+    ];
+    for (from, to, k, names, proof) in table {
+        let sync = from.bridge(to, &me).expect("a bridge");
+        let names: BTreeSet<NodeName> = names.iter().map(|name| node(name)).collect();
+        assert_eq!(sync, SyncSetting { k, names }, "{from:?} {to:?}");
+        assert!(to.covers(&me, &sync, true));
+        assert_eq!(to.covers(&me, &sync, false), !proof);
+    }
+    // Commits that still count on the fourth are not enough for three.
+    assert!(!three.covers(&me, &four.sync_of(&me), true));
+}
+
+#[test]
+fn a_position_is_written_as_postgresql_does() {
+    let lsn = Lsn(0x1_0000_00A8);
+    assert_eq!(lsn.to_string(), "1/A8");
+    assert_eq!("1/A8".parse(), Ok(lsn));
+    assert!("1/XYZ".parse::<Lsn>().is_err());
+}
+
+#[test]
+fn the_durable_state_survives_its_file() {
+    let mut durable = Durable::fresh(Incarnation {
+        number: 1,
+        id: u64::MAX,
+    });
+    durable.data = DataState::Copied(Epoch(7));
+    durable.lineage.insert(Epoch(1), row(1, "n1", 1, 0));
+    durable.config = config(&["n1", "n2"], &["w1"], 1);
+    let text = serde_json::to_string(&durable).expect("it can be written");
+    assert_eq!(
+        serde_json::from_str::<Durable>(&text).expect("and read"),
+        durable
+    );
+}
