@@ -7,6 +7,7 @@ pub(crate) mod facts;
 pub(crate) mod fetch;
 pub(crate) mod firewall;
 pub(crate) mod health;
+pub(crate) mod logs;
 pub(crate) mod poke;
 pub(crate) mod redis;
 pub(crate) mod run;

@@ -18,6 +18,7 @@ pub mod firewall;
 pub mod guard;
 pub mod health;
 pub mod inputs;
+pub mod logs;
 pub mod lookout;
 pub mod net;
 pub mod notify;
