@@ -114,7 +114,7 @@ impl Core {
                 let tail = discard.is_some_and(|(_, relation)| relation == Relation::Tail);
                 let from = source.holder.clone();
                 if !(tail && sure) {
-                    self.copy(now, &source, sure);
+                    self.copy(now, &source);
                 } else if self.act(now, Action::Rewind { from }) {
                     self.copying = source.epoch;
                     self.durably(|durable| durable.data = DataState::Rewinding(source.epoch));
@@ -136,7 +136,7 @@ impl Core {
                 }
             }
             (DataState::Founding, _) | (_, None) => {}
-            (_, Some((source, _))) => self.copy(now, &source, true),
+            (_, Some((source, _))) => self.copy(now, &source),
         }
     }
 
@@ -159,11 +159,12 @@ impl Core {
         patient.then(|| (target.clone(), false))
     }
 
-    fn copy(&mut self, now: u64, source: &Following, sure: bool) {
+    fn copy(&mut self, now: u64, source: &Following) {
         let from = source.holder.clone();
         if self.act(now, Action::Clone { from }) {
             self.copying = source.epoch;
-            if sure {
+            // What is whole here counts until the copy has taken its place.
+            if self.durable.data != DataState::Complete {
                 self.durably(|durable| durable.data = DataState::Cloning(source.epoch));
             }
         }

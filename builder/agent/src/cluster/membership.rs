@@ -42,7 +42,8 @@ impl Core {
             if !same {
                 return previous.bridge(config, &self.me);
             }
-            return Some(config.sync_of(&self.me));
+            // Found so at a start: whether others keep it is not known yet.
+            return (!office.resumed).then(|| config.sync_of(&self.me));
         }
         match self.next_config() {
             Some(next) => config.bridge(&next, &self.me),

@@ -23,6 +23,8 @@ pub(super) struct Office {
     pub epoch: Epoch,
     /// PostgreSQL was seen as primary in this epoch.
     pub promoted: bool,
+    /// Found at the start of the agent: the last change of the configuration may be known here alone.
+    pub resumed: bool,
     /// Sessions of an earlier epoch have to end before standbys attach.
     pub must_close: bool,
     /// The row is committed synchronously.
@@ -54,6 +56,7 @@ impl Core {
         Office {
             epoch,
             promoted: false,
+            resumed: false,
             must_close: false,
             confirmed: false,
             contested: false,
@@ -108,6 +111,7 @@ impl Core {
             let epoch = row.epoch;
             let mut office = self.office_at(now, epoch);
             office.promoted = true;
+            office.resumed = true;
             office.previous = Some(self.durable.config.clone());
             self.office = Some(office);
             self.log(format!("epoch {epoch} goes on"));
