@@ -62,6 +62,11 @@ pub fn package(
         version,
         genesis: Genesis::Open,
         agent_port: fleet.network.agent_port,
+        clusters: plan
+            .roles
+            .iter()
+            .filter_map(|role| Some((role.name.to_string(), role.cluster?)))
+            .collect(),
         members: plan
             .nodes
             .iter()

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{HealthCheck, Opening};
+use crate::manifest::{ClusterKind, HealthCheck, Opening};
 
 /// Where the facts package puts the fleet's facts.
 pub const FACTS_FILE: &str = "/usr/lib/rolesmith/facts/facts.json";
@@ -76,6 +76,9 @@ pub struct Facts {
     /// Where its members' agents listen on their private addresses (TCP).
     #[serde(default = "agent_port")]
     pub agent_port: u16,
+    /// Roles whose members form a cluster of a kind that agents know; the members of other roles stand each for themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clusters: BTreeMap<String, ClusterKind>,
     /// Its members by name.
     pub members: Vec<Member>,
     /// Version of each fleet package that nodes should run.

@@ -6,7 +6,7 @@ use crate::{
     facts::NodeFile,
     fleet::Fleet,
     ids::{NodeName, PackageName, RoleName, SecretName},
-    manifest::{HealthCheck, ManagedUnit, Opening},
+    manifest::{ClusterKind, HealthCheck, ManagedUnit, Opening},
 };
 
 /// Where a packaged file came from, for the manifest and for people who ask.
@@ -186,6 +186,8 @@ pub struct RolePlan {
     pub debian: Vec<String>,
     /// Its units.
     pub units: Vec<ManagedUnit>,
+    /// What its members form together, where agents know how.
+    pub cluster: Option<ClusterKind>,
     /// Its secrets.
     pub secrets: Vec<Secret>,
 }

@@ -7,6 +7,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use rolesmith_model::facts::{FACTS_FORMAT, Facts, Genesis, Identity, Member, Origin};
+use rolesmith_model::manifest::ClusterKind;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
@@ -134,6 +135,10 @@ impl Fleet {
                 version: 1,
                 genesis: Genesis::Open,
                 agent_port: 0,
+                clusters: BTreeMap::from([(
+                    "db-primary-capable".to_owned(),
+                    ClusterKind::Postgresql,
+                )]),
                 members: Vec::new(),
                 packages: BTreeMap::new(),
             },

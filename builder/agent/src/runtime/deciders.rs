@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rolesmith_model::facts::Facts;
 use rolesmith_model::ids::NodeName;
+use rolesmith_model::manifest::ClusterKind;
 use tokio::sync::Notify;
 
 use crate::cluster::{
@@ -15,9 +16,7 @@ use crate::files::Root;
 use crate::postgres::Postgres;
 use crate::postgres::settings::{SETTINGS_FILE, Settings};
 
-/// The role whose members hold the database.
-const DATA_ROLE: &str = "db-primary-capable";
-/// The role whose members vote without data.
+/// The role whose members vote without data, where another role forms a cluster of databases.
 const WITNESS_ROLE: &str = "db-witness";
 
 /// Decisions, as the cluster's core makes them. A trait, so that tests can watch the loop with decisions of their own.
@@ -206,13 +205,15 @@ impl Executor for NoDatabase {
     fn refresh(&self) {}
 }
 
-/// What facts propose for the database cluster.
+/// What facts propose for the database cluster. Nobody is a member of it where the databases stand each for itself.
 #[must_use]
 pub fn cluster_facts(facts: &Facts) -> ClusterFacts {
+    let holds_data = |role: &String| facts.clusters.get(role) == Some(&ClusterKind::Postgresql);
+    let formed = facts.clusters.keys().any(holds_data);
     let members = facts.members.iter().filter_map(|member| {
-        let has = |wanted: &str| member.roles.iter().any(|role| role == wanted);
-        let data = has(DATA_ROLE);
-        (data || has(WITNESS_ROLE)).then_some(())?;
+        let data = member.roles.iter().any(holds_data);
+        let witness = formed && member.roles.iter().any(|role| role == WITNESS_ROLE);
+        (data || witness).then_some(())?;
         let declared = Declared {
             incarnation: member.incarnation,
             data,

@@ -507,3 +507,13 @@ fn who_has_no_part_in_the_cluster_may_ask_how_things_are_and_nothing_else() {
         second.abort();
     });
 }
+
+#[test]
+fn databases_that_stand_each_for_itself_have_no_cluster() {
+    let mut facts = Fleet::new(&["n1", "n2"]).facts;
+    let names: Vec<NodeName> = cluster_facts(&facts).members.into_keys().collect();
+    assert_eq!(names, [name("n1").unwrap(), name("n2").unwrap()]);
+    facts.clusters.clear();
+    facts.members[1].roles.push("db-witness".to_owned());
+    assert!(cluster_facts(&facts).members.is_empty());
+}

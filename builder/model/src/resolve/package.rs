@@ -13,7 +13,7 @@ use crate::{
     finding::{Findings, Place},
     ids::{PackageName, SecretName},
     lint,
-    manifest::{MANIFEST_DIR, ManagedUnit, RoleManifest},
+    manifest::{Cluster, MANIFEST_DIR, ManagedUnit, RoleManifest},
     plan::{Maintainer, Override, Package, PackagedFile, RolePlan, Secret},
     role::{Layer, Role},
     source::SourceId,
@@ -73,6 +73,10 @@ pub(super) fn resolve(
         units: work.units.clone(),
         cluster,
     };
+    let cluster = match &manifest.cluster {
+        Some(Cluster::Kind(kind)) => Some(*kind),
+        Some(Cluster::Join(_)) | None => None,
+    };
     let mut json = serde_json::to_vec_pretty(&manifest).expect("a manifest has a JSON form");
     json.push(b'\n');
     work.generate(
@@ -89,6 +93,7 @@ pub(super) fn resolve(
         package: name.clone(),
         debian,
         units: work.units,
+        cluster,
         secrets,
     };
     let package = Package {

@@ -87,6 +87,7 @@ pub(super) fn fresh() -> Observed {
             version: 7,
             genesis: Genesis::Open,
             agent_port: rolesmith_model::facts::AGENT_PORT,
+            clusters: BTreeMap::new(),
             members: vec![Member {
                 name: "n1".to_owned(),
                 address: None,
