@@ -511,9 +511,10 @@ fn who_has_no_part_in_the_cluster_may_ask_how_things_are_and_nothing_else() {
 #[test]
 fn databases_that_stand_each_for_itself_have_no_cluster() {
     let mut facts = Fleet::new(&["n1", "n2"]).facts;
+    facts.members[0].roles = vec!["db-primary-capable".to_owned()];
+    facts.members[1].roles = vec!["db-witness".to_owned()];
     let names: Vec<NodeName> = cluster_facts(&facts).members.into_keys().collect();
     assert_eq!(names, [name("n1").unwrap(), name("n2").unwrap()]);
     facts.clusters.clear();
-    facts.members[1].roles.push("db-witness".to_owned());
     assert!(cluster_facts(&facts).members.is_empty());
 }
