@@ -6,7 +6,7 @@
 //!
 //! - [`session`] counts the starts, and after one that did not end in good order has rsyslogd read the last lines of the
 //!   journal again.
-//! - [`line`] reads a line back, [`verify`] compares what a machine kept with what a log server holds. Both are pure.
+//! - [`mod@line`] reads a line back, [`verify`] compares what a machine kept with what a log server holds. Both are pure.
 //! - [`source`] finds and reads the files.
 //! - [`forward`] brings lines to the log servers, through sessions of [`send`], by the protocol in [`relp`].
 
