@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -173,8 +174,39 @@ fn tail(text: &str) -> String {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Machine;
 
+/// What systemctl(1) says when systemd(1) executed itself anew while it was asked, as an upgrade of its libraries makes it do.
+const LOST: [&str; 4] = [
+    "Transport endpoint is not connected",
+    "Connection reset by peer",
+    "D-Bus connection terminated",
+    "Failed to connect to bus: Connection refused",
+];
+/// How often systemctl(1) is asked then, and how long after the last time: nothing tells when systemd listens again.
+const ASKED: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether systemd went away before it answered. Whatever the agent asks of it may be asked twice.
+fn lost(call: &Call, ended: &Ended) -> bool {
+    call.name() == "systemctl"
+        && ended.code != Some(0)
+        && LOST.iter().any(|what| ended.stderr.contains(what))
+}
+
 impl Programs for Machine {
     fn run(&self, call: &Call) -> Result<Ended, ProgramError> {
+        for _ in 1..ASKED {
+            let ended = Self::once(call)?;
+            if !lost(call, &ended) {
+                return Ok(ended);
+            }
+            sleep(PAUSE);
+        }
+        Self::once(call)
+    }
+}
+
+impl Machine {
+    fn once(call: &Call) -> Result<Ended, ProgramError> {
         let start = |error| ProgramError::Start {
             program: call.name().to_owned(),
             error,
@@ -297,6 +329,24 @@ mod tests {
             Machine.run(&Call::new(["/does/not/exist"])),
             Err(ProgramError::Start { .. })
         ));
+    }
+
+    #[test]
+    fn systemd_is_asked_again_when_it_went_away_and_only_then() {
+        let show = Call::new(["systemctl", "show", "ssh.service"]);
+        let ended = |code, stderr: &str| Ended {
+            code: Some(code),
+            stdout: String::new(),
+            stderr: stderr.to_owned(),
+        };
+        let gone = "Failed to get properties: Transport endpoint is not connected\n";
+        assert!(lost(&show, &ended(1, gone)));
+        assert!(!lost(&show, &ended(0, gone)));
+        assert!(!lost(&show, &ended(5, "Unit ssh.service not found.\n")));
+        // Where systemd is not the init nobody will answer.
+        let none = "Failed to connect to bus: No such file or directory\n";
+        assert!(!lost(&show, &ended(1, none)));
+        assert!(!lost(&Call::new(["iptables-restore"]), &ended(1, gone)));
     }
 
     #[test]
