@@ -135,11 +135,20 @@ admin_ssh_keys = ["{key}"]
 port = {database_port}
 "#
     );
-    for (node, host, ssh_port) in [("shop-1", 11, ssh_port), ("shop-2", 12, 22)] {
+    // One Redis alone: of two, the first to come would wait for the other, since one is no majority.
+    for (node, host, ssh_port, roles) in [
+        (
+            "shop-1",
+            11,
+            ssh_port,
+            r#""db-primary-capable", "redis", "edge""#,
+        ),
+        ("shop-2", 12, 22, r#""db-primary-capable", "edge""#),
+    ] {
         text.push_str(&format!(
             r#"
 [nodes.{node}]
-roles = ["db-primary-capable", "redis", "edge"]
+roles = [{roles}]
 address = "10.77.0.{host}"
 ssh_port = {ssh_port}
 "#
