@@ -210,8 +210,10 @@ pub fn scripts_again(fleet: &Fleet) {
     healthy(fleet);
     let after = inventory::take(fleet);
     let by_itself = |line: &&String| {
-        // What PostgreSQL and Redis do with their data, systemd with its timers and everybody with logs.
+        // What PostgreSQL and Redis do with their data, systemd with its timers, everybody with logs, and the agent's own look for
+        // newer facts.
         let places = [
+            "/var/lib/rolesmith/apt",
             "/var/lib/postgresql/17/pkg/",
             "/var/lib/rolesmith-redis/",
             "/var/lib/systemd/timers",
