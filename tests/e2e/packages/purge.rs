@@ -8,31 +8,32 @@ use super::{
     sound,
 };
 
-/// What may be there after a purge that was not before the installation, and why. All else fails the test.
+/// What may be there after a purge that was not before the installation, and why; with a slash at its end, along with all
+/// that is in it. All else fails the test.
 const MAY_STAY: [(&str, &str); 8] = [
     (
-        "/var/lib/rolesmith-redis",
+        "/var/lib/rolesmith-redis/",
         "data: no purge deletes a database",
     ),
     (
-        "/var/lib/rolesmith/db-primary-capable",
+        "/var/lib/rolesmith/db-primary-capable/",
         "marks that the database was made, without which a reinstalled role refuses it",
     ),
     ("/var/lib/rolesmith", "holds those marks"),
     (
-        "/var/log/rolesmith",
+        "/var/log/rolesmith/",
         "the aggregate: what other machines entrusted to this one",
     ),
     (
-        "/var/lib/postgresql/17/pkg",
+        "/var/lib/postgresql/17/pkg/",
         "data: no purge deletes a database; pg_dropcluster does",
     ),
     (
-        "/etc/postgresql/17/pkg",
+        "/etc/postgresql/17/pkg/",
         "its configuration, without which it is no cluster",
     ),
-    ("/var/log/postgresql", "Debian's, deleted with the cluster"),
-    ("/var/lib/cloud", "cloud-init's own"),
+    ("/var/log/postgresql/", "Debian's, deleted with the cluster"),
+    ("/var/lib/cloud/", "cloud-init's own"),
 ];
 
 /// What was there before and goes: the seed wrote it, the keyring package took it over.
@@ -147,6 +148,8 @@ fn only_ours_went(fleet: &Fleet) {
 fn names(line: &str, path: &str) -> bool {
     let line = line.trim_start_matches(['+', '~', '-', ' ']);
     let line = line.strip_prefix("content of ").unwrap_or(line);
-    line.strip_prefix(path)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '/']))
+    let tree = path.strip_suffix('/');
+    line.strip_prefix(tree.unwrap_or(path)).is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with(' ') || (tree.is_some() && rest.starts_with('/'))
+    })
 }
