@@ -11,7 +11,9 @@ mod existing;
 #[path = "../support/existing_lab.rs"]
 mod existing_lab;
 
-use enrolled::{assert_password_is_refused, brings_a_changed_secret, is_a_node, leaves};
+use enrolled::{
+    assert_password_is_refused, brings_a_changed_secret, is_a_node, leaves, waits_for_the_other,
+};
 use existing::{Login, Machine, Operator, SSH_PORT, WIKI_PORT, tell};
 use existing_lab::{LabGuard, fleet_toml, machines, up};
 use rolesmith_lab::LabSpec;
@@ -98,7 +100,7 @@ fn an_existing_machine_becomes_a_node_and_keeps_what_it_has() {
 
     tell("the rules are tried again and confirmed");
     is_confirmed(&first, &tried);
-    is_a_node(&first);
+    waits_for_the_other(&first);
     assert_eq!(first.foreign(), foreign[0]);
     assert_eq!(first.processes(), processes[0], "a service was restarted");
 
@@ -107,6 +109,7 @@ fn an_existing_machine_becomes_a_node_and_keeps_what_it_has() {
     let since_boot = second.processes();
     enrolls_in_one_go(&mut second);
     is_a_node(&second);
+    is_a_node(&first);
     assert_eq!(second.foreign(), foreign[1]);
     assert_eq!(second.processes(), since_boot, "a service was restarted");
 
@@ -271,7 +274,11 @@ fn is_confirmed(machine: &Machine<'_>, tried: &str) {
     assert_eq!(machine.firewall(), tried);
     let said = machine.must_ssh(Login::FleetRoot, "rolesmith-agent firewall confirm");
     assert_eq!(said, "confirmed\n");
-    machine.must("rolesmith-agent wait --timeout 180");
+    machine.wait_until(
+        "every role is ready",
+        180,
+        "rolesmith-agent status | grep '^state *converged'",
+    );
     assert_eq!(machine.firewall(), tried);
     assert_password_is_refused(machine);
     machine.must("! systemctl is-active --quiet rolesmith-firewall-rollback.timer");

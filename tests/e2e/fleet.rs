@@ -52,6 +52,7 @@ fn three_nodes(name: &str, suite: &str) {
             .iter()
             .for_each(|node| node::firewall_is_loaded(&fleet, node))
     });
+    step("one PostgreSQL cluster", || services::cluster(&fleet));
     step("PostgreSQL through pgbouncer", || {
         services::database(&fleet)
     });

@@ -1,9 +1,7 @@
 //! The agent's steps on PostgreSQL, one by one on real servers: what each leaves, what it leaves when it is cut off, and
 //! that a DBA sees the truth. Nobody votes here: rolesmith-cluster.service is stopped.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use rolesmith_tests::{Fleet, LabGuard, bare::step, need_root, work_dir};
@@ -13,21 +11,6 @@ const NODES: [&str; 3] = ["app-1", "app-2", "app-3"];
 
 fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Copies a tree of plain files.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }
 
 /// A step; it has to succeed. Gives what it said.
@@ -127,9 +110,6 @@ fn steps(name: &str, suite: &str) {
     }
     std::fs::create_dir_all(&fleet.dir).expect("a directory can be made");
     fleet.run(&["init", "--example", "--name", name, "--suite", suite]);
-    let role = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/postgres/role");
-    let roles = fleet.dir.join("roles");
-    copy(Path::new(role), &roles.join("db-primary-capable")).expect("the role can be copied");
     let _guard = LabGuard(&fleet);
     step("mirror, publish, lab up", || {
         fleet.run(&["mirror"]);

@@ -19,8 +19,10 @@ pub fn is_a_node(machine: &Machine<'_>) {
     }
     assert!(!status.contains("NOT healthy"), "{status}");
     assert!(!status.contains("alarm"), "{status}");
-    let clusters = machine.must("pg_lsclusters --no-header | awk '{ print $1, $2, $3, $4 }'");
-    assert_eq!(clusters, "17 main 5432 online\n17 old 5433 online\n");
+    assert_eq!(
+        clusters(machine),
+        "17 main 5432 online\n17 old 5433 online\n"
+    );
     machine.must(
         "runuser -u postgres -- psql -qAt -p 5433 -c 'SELECT 1' | grep -qx 1
         ! runuser -u postgres -- psql -qAt -p 5433 -l | grep -q ^shop
@@ -36,6 +38,27 @@ pub fn is_a_node(machine: &Machine<'_>) {
         python3 -c 'import sys, urllib.request as u; print(u.urlopen(\"http://\" + sys.argv[1] + \"/health\").read().decode())' $address",
     );
     assert_eq!(health.trim(), "ok");
+}
+
+/// PostgreSQL's clusters and whether they run, as primary or as standby.
+fn clusters(machine: &Machine<'_>) -> String {
+    machine.must(
+        "pg_lsclusters --no-header | awk '{ sub(/,recovery/, \"\", $4); print $1, $2, $3, $4 }'",
+    )
+}
+
+/// Of two database nodes one alone is no majority: it makes no database, and says what it waits for.
+pub fn waits_for_the_other(machine: &Machine<'_>) {
+    let status = machine.must("rolesmith-agent status");
+    for part in [
+        "waiting for the cluster to be formed",
+        "no cluster is known yet",
+        "NOT healthy",
+    ] {
+        assert!(status.contains(part), "{part}: {status}");
+    }
+    assert_eq!(clusters(machine), "17 main 5432 online\n");
+    machine.must("systemctl list-units --failed --no-legend | { ! grep . ; }");
 }
 
 /// What the fleet's Redis answers to whoever knows the password that stands in the secrets directory.
@@ -95,10 +118,10 @@ pub fn leaves(machine: &Machine<'_>, spec: &LabSpec) {
     assert!(!rules.contains("DROP") && !rules.contains("-A "), "{rules}");
     machine.must_ssh(Login::Password, "true");
     assert_eq!(machine.site(WIKI_PORT), "the old wiki\n");
-    // What says that a database was made stays with the database.
+    // What says that a database was made, and what was promised about it, stays with the database.
     let left = machine.must(
         "find / -xdev -path /proc -prune -o -name '*rolesmith*' -print -o -lname '*rolesmith*' -print | grep -v ^/var/cache/apt | sort
-        find /var/lib/rolesmith -type f
+        find /var/lib/rolesmith -type f | sort
         find /etc/systemd/system -lname /dev/null",
     );
     assert_eq!(
@@ -108,11 +131,12 @@ pub fn leaves(machine: &Machine<'_>, spec: &LabSpec) {
             "/etc/postgresql/17/old/conf.d/rolesmith.conf",
             "/var/lib/rolesmith",
             "/var/lib/rolesmith-redis",
+            "/var/lib/rolesmith/cluster/lock",
+            "/var/lib/rolesmith/cluster/state.json",
             "/var/lib/rolesmith/db-primary-capable/made",
         ]
     );
-    let clusters = machine.must("pg_lsclusters --no-header | awk '{ print $1, $2, $3, $4 }'");
-    assert_eq!(clusters, "17 main 5432 online\n17 old 5433 down\n");
+    assert_eq!(clusters(machine), "17 main 5432 online\n17 old 5433 down\n");
     machine.must(
         "pg_dropcluster 17 old && rm -r /etc/postgresql/17/old /var/lib/rolesmith && ! pg_lsclusters | grep old",
     );

@@ -1,23 +1,15 @@
--- What pgbouncer needs in the database; run after each start of PostgreSQL and safe to run again.
--- The unit that runs it keeps it out of the log: it holds a password.
-\set ON_ERROR_STOP on
+-- What pgbouncer needs. The primary's agent runs it in database postgres, and in template1 for every database that is
+-- created later, whenever it has changed; so it has to be safe to run again. It holds a password: it is never logged.
 SET password_encryption = 'scram-sha-256';
-
--- A standby has it from its primary.
-SELECT pg_is_in_recovery() AS standby \gset
-\if :standby
-\quit
-\endif
-
-SELECT count(*) = 0 AS missing FROM pg_roles WHERE rolname = 'rolesmith_pooler' \gset
-\if :missing
-CREATE ROLE rolesmith_pooler;
-\endif
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rolesmith_pooler') THEN
+        CREATE ROLE rolesmith_pooler;
+    END IF;
+END
+$$;
 ALTER ROLE rolesmith_pooler WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION CONNECTION LIMIT 10
     PASSWORD '{{ secret.database_pooler_password }}';
-{% for database in ["postgres", "template1"] %}
--- In template1 for every database that is created later.
-\connect {{ database }}
 CREATE SCHEMA IF NOT EXISTS rolesmith AUTHORIZATION postgres;
 REVOKE ALL ON SCHEMA rolesmith FROM PUBLIC;
 GRANT USAGE ON SCHEMA rolesmith TO rolesmith_pooler;
@@ -34,4 +26,3 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION rolesmith.pooler_lookup(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION rolesmith.pooler_lookup(text) TO rolesmith_pooler;
-{% endfor %}

@@ -1,24 +1,71 @@
 //! Services as their clients use them.
 
+use std::collections::BTreeSet;
+
 use rolesmith_lab::Lab;
 use rolesmith_tests::Fleet;
 
 use super::NODES;
 
-/// A program logs in at pgbouncer by its password, and nobody does as superuser or with a wrong one.
-pub fn database(fleet: &Fleet) {
+/// A question to a node's own server.
+fn ask(fleet: &Fleet, node: &str, question: &str) -> String {
+    fleet.must(
+        node,
+        &format!("runuser -u postgres -- psql -qAtX -v ON_ERROR_STOP=1 -c \"{question}\""),
+    )
+}
+
+fn primary(fleet: &Fleet) -> &'static str {
+    let primaries: Vec<&str> = NODES
+        .into_iter()
+        .filter(|node| ask(fleet, node, "SELECT pg_is_in_recovery()") == "f\n")
+        .collect();
+    let [primary] = primaries[..] else {
+        panic!("primaries: {primaries:?}");
+    };
+    primary
+}
+
+/// The databases of all nodes are one cluster, and repmgr says so on each: a primary, and standbys that confirm commits.
+pub fn cluster(fleet: &Fleet) {
+    let primary = primary(fleet);
+    // A copy counts once it is proven; nodes are up before that.
+    fleet.must(
+        primary,
+        "timeout 60 sh -c 'until [ \"$(runuser -u postgres -- psql -qAtXc \"SELECT state, sync_state, count(*) FROM \
+         pg_stat_replication GROUP BY 1, 2\")\" = \"streaming|quorum|2\" ]; do sleep 0.2; done'",
+    );
     for node in NODES {
-        fleet.must(
-            node,
-            "runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -c \"CREATE ROLE shop LOGIN PASSWORD 'of these tests'\" \
-             -c 'CREATE DATABASE shop OWNER shop'",
-        );
-        let psql = "psql -h 127.0.0.1 -p 6432 -U shop -d shop -w -qAt -v ON_ERROR_STOP=1";
+        let told = fleet.must(node, "runuser -u postgres -- repmgr cluster show --compact");
+        assert_eq!(told.matches("running").count(), NODES.len(), "{told}");
+    }
+    let identifier = "SELECT system_identifier FROM pg_control_system()";
+    let identifiers: BTreeSet<String> = NODES
+        .iter()
+        .map(|node| ask(fleet, node, identifier))
+        .collect();
+    assert_eq!(identifiers.len(), 1, "{identifiers:?}");
+}
+
+/// A program on any node logs in at its pgbouncer by its password and reaches the primary; nobody does as superuser or with a
+/// wrong password.
+pub fn database(fleet: &Fleet) {
+    let primary = primary(fleet);
+    fleet.must(
+        primary,
+        "runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -c \"CREATE ROLE shop LOGIN PASSWORD 'of these tests'\" \
+         -c 'CREATE DATABASE shop OWNER shop'",
+    );
+    let psql = "psql -h 127.0.0.1 -p 6432 -U shop -d shop -w -qAt -v ON_ERROR_STOP=1";
+    for (number, node) in NODES.into_iter().enumerate() {
         let answer = fleet.must(
             node,
-            &format!("PGPASSWORD='of these tests' {psql} -c 'CREATE TABLE t (n int)' -c 'INSERT INTO t VALUES (7)' -c 'SELECT n FROM t'"),
+            &format!(
+                "PGPASSWORD='of these tests' {psql} -c 'CREATE TABLE IF NOT EXISTS t (n int)' -c 'INSERT INTO t VALUES ({number})' \
+                 -c 'SELECT count(*) FROM t'"
+            ),
         );
-        assert_eq!(answer, "7\n", "{node}");
+        assert_eq!(answer, format!("{}\n", number + 1), "{node}");
         let (code, told) = fleet.shell(node, &format!("PGPASSWORD=wrong {psql} -c 'SELECT 1'"));
         assert!(
             code != 0 && told.contains("authentication failed"),

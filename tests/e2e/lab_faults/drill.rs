@@ -31,11 +31,8 @@ pub fn on_one_node(fleet: &Fleet) {
     }
     let number = |pointer: &str| verdict.pointer(pointer).and_then(Value::as_u64);
     assert!(number("/ok") > Some(100), "{verdict}");
-    // systemd waits for a second before it starts it again.
-    assert!(
-        number("/interruption/max") > Some(1_000_000_000),
-        "{verdict}"
-    );
+    // Recovery takes part of a second at the least.
+    assert!(number("/interruption/max") > Some(200_000_000), "{verdict}");
     assert!(number("/failed") > Some(0), "{verdict}");
     assert_eq!(
         verdict["interruption"]["writers"]

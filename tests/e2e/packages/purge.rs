@@ -10,7 +10,7 @@ use super::{
 
 /// What may be there after a purge that was not before the installation, and why; with a slash at its end, along with all
 /// that is in it. All else fails the test.
-const MAY_STAY: [(&str, &str); 8] = [
+const MAY_STAY: [(&str, &str); 9] = [
     (
         "/var/lib/rolesmith-redis/",
         "data: no purge deletes a database",
@@ -20,6 +20,10 @@ const MAY_STAY: [(&str, &str); 8] = [
         "marks that the database was made, without which a reinstalled role refuses it",
     ),
     ("/var/lib/rolesmith", "holds those marks"),
+    (
+        "/var/lib/rolesmith/cluster/",
+        "what the node promised about that database",
+    ),
     (
         "/var/log/rolesmith/",
         "the aggregate: what other machines entrusted to this one",
