@@ -33,13 +33,14 @@ use crate::cluster::{
     Incarnation, Lane, Observed, Outcome, Refusal, Reply, Request, RequestId, Response, Step,
     Unreachable,
 };
-use crate::files::Root;
+use crate::files::{self, Access, Root};
 use crate::net::limits::Limits;
 use crate::net::material::{Material, MaterialError, Stamps};
 use crate::net::sessions::Machine;
 use crate::net::{Event, Net, Peer};
 use crate::notify::{Notifier, watchdog};
 use crate::program::Programs;
+use crate::redis::settings::FOUNDER_FILE;
 pub use deciders::{Database, Decide, Executor, NoDatabase, cluster_facts};
 use report::ClusterReport;
 use store::{Store, StoreError};
@@ -506,6 +507,7 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
         if self.core.is_none() {
             self.ask_members();
         }
+        self.tell_founder();
         Ok(true)
     }
 
@@ -554,6 +556,21 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
             self.requests += 1;
             let envelope = self.envelope(Request::Status);
             self.send(&name, self.requests, &envelope, ANSWER);
+        }
+    }
+
+    /// Who founded the database is Redis's first master too (rule 15). Said once a boot, since it never changes.
+    fn tell_founder(&self) {
+        let Some(core) = &self.core else {
+            return;
+        };
+        let file = self.setup.root.join(FOUNDER_FILE);
+        if file.exists() {
+            return;
+        }
+        if let Some(founder) = core.status(boottime()).config.founder {
+            // A failure is made good a second later.
+            let _ = files::write(&file, format!("{founder}\n").as_bytes(), Access::PUBLIC);
         }
     }
 

@@ -54,14 +54,15 @@ pub fn database(fleet: &Fleet) {
     fleet.must(
         primary,
         "runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -c \"CREATE ROLE shop LOGIN PASSWORD 'of these tests'\" \
-         -c 'CREATE DATABASE shop OWNER shop'",
+         -c 'CREATE DATABASE shop OWNER shop' && \
+         PGPASSWORD='of these tests' psql -h 127.0.0.1 -p 6432 -U shop -d shop -w -qc 'CREATE TABLE t (n int)'",
     );
     let psql = "psql -h 127.0.0.1 -p 6432 -U shop -d shop -w -qAt -v ON_ERROR_STOP=1";
     for (number, node) in NODES.into_iter().enumerate() {
         let answer = fleet.must(
             node,
             &format!(
-                "PGPASSWORD='of these tests' {psql} -c 'CREATE TABLE IF NOT EXISTS t (n int)' -c 'INSERT INTO t VALUES ({number})' \
+                "PGPASSWORD='of these tests' {psql} -c 'INSERT INTO t VALUES ({number})' \
                  -c 'SELECT count(*) FROM t'"
             ),
         );

@@ -59,6 +59,9 @@ pub struct Config {
     pub alone: Option<NodeName>,
     /// The one system identifier.
     pub system_id: SystemId,
+    /// Who made the database; Redis begins there too (rule 15). Nothing else depends on it, and it never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub founder: Option<NodeName>,
 }
 
 /// `synchronous_standby_names`: `ANY k (names)`; empty names mean no standby is waited for.

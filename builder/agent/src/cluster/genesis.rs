@@ -163,6 +163,7 @@ impl Core {
                     k: 0,
                     alone: None,
                     system_id,
+                    founder: Some(self.me.clone()),
                 },
             },
             (None, None) => {

@@ -445,6 +445,7 @@ impl Core {
             k: 0,
             alone: None,
             system_id: config.system_id,
+            founder: config.founder.clone(),
         };
         self.log("recovered by order: this node alone is the cluster".to_owned());
         self.durably(|durable| durable.config = next);

@@ -172,6 +172,7 @@ fn config(data: &[&str], witnesses: &[&str], k: usize) -> Config {
         k,
         alone: None,
         system_id: SystemId(1),
+        founder: None,
     }
 }
 

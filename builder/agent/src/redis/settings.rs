@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rolesmith_model::facts::{FACTS_FILE, Facts, Genesis};
+use rolesmith_model::manifest::ClusterKind;
 use serde::Deserialize;
 
 use crate::files::{self, Root, Seen};
@@ -43,7 +44,8 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Choice {
-    /// The fleet, by consensus: [`FOUNDER_FILE`] is waited for. Whoever is there first leads, as long as it is a majority.
+    /// The fleet, by consensus, where it has a database: [`FOUNDER_FILE`] is waited for. Whoever is there first leads, as
+    /// long as it is a majority. Elsewhere the facts.
     Fleet,
     /// The facts: it is the first member by name, and the fleet waits for it.
     Facts,
@@ -101,6 +103,8 @@ pub struct Declared {
     pub peers: Vec<Peer>,
     /// A cluster may be formed from nothing.
     pub open: bool,
+    /// The fleet's databases are a cluster, which has a founder.
+    pub database: bool,
     /// Version of the facts.
     pub version: u64,
 }
@@ -126,6 +130,10 @@ impl Declared {
         Self {
             peers,
             open: facts.genesis == Genesis::Open,
+            database: facts
+                .clusters
+                .values()
+                .any(|kind| *kind == ClusterKind::Postgresql),
             version: facts.version,
         }
     }
@@ -164,12 +172,42 @@ impl Declared {
 #[must_use]
 pub fn founder(root: &Root, choice: Choice, declared: &Declared) -> Option<String> {
     match choice {
-        Choice::Facts => declared.peers.first().map(|peer| peer.name.clone()),
-        Choice::Fleet => {
+        Choice::Fleet if declared.database => {
             let bytes = files::read(&root.join(FOUNDER_FILE)).ok()??;
             let name = String::from_utf8(bytes).ok()?;
             let name = name.trim();
             (!name.is_empty()).then(|| name.to_owned())
         }
+        _ => declared.peers.first().map(|peer| peer.name.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_says_who_is_first_where_there_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path());
+        let peer = |name: &str| Peer {
+            name: name.to_owned(),
+            address: None,
+        };
+        let mut declared = Declared {
+            peers: vec![peer("a"), peer("b")],
+            open: true,
+            database: false,
+            version: 1,
+        };
+        let first = |choice, declared: &Declared| founder(&root, choice, declared);
+        assert_eq!(first(Choice::Fleet, &declared).as_deref(), Some("a"));
+        declared.database = true;
+        assert_eq!(first(Choice::Fleet, &declared), None, "it is waited for");
+        assert_eq!(first(Choice::Facts, &declared).as_deref(), Some("a"));
+        let file = root.join(FOUNDER_FILE);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "b\n").unwrap();
+        assert_eq!(first(Choice::Fleet, &declared).as_deref(), Some("b"));
     }
 }

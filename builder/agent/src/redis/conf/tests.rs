@@ -11,6 +11,7 @@ fn declared(members: &[(&str, &str)]) -> Declared {
             })
             .collect(),
         open: false,
+        database: false,
         version: 1,
     }
 }

@@ -22,6 +22,7 @@ fn declared(names: &[&str], open: bool) -> Declared {
             })
             .collect(),
         open,
+        database: false,
         version: 1,
     }
 }
