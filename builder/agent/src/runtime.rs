@@ -322,9 +322,17 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
     }
 
     fn act(&mut self, id: ActionId, action: Action) {
-        let (executor, lane) = (self.executor.clone(), action.lane());
-        self.actions
-            .spawn_local(async move { (id, lane, executor.perform(action).await) });
+        let (executor, lane, log) = (self.executor.clone(), action.lane(), self.setup.log);
+        // A heartbeat a second is no news.
+        let news = (action != Action::Heartbeat).then(|| action.to_string());
+        self.actions.spawn_local(async move {
+            let begun = Instant::now();
+            let result = executor.perform(action).await;
+            if let (Some(news), Ok(_)) = (news, &result) {
+                log(&format!("{news} ({} ms)", begun.elapsed().as_millis()));
+            }
+            (id, lane, result)
+        });
     }
 
     fn done(

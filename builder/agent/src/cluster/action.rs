@@ -1,6 +1,7 @@
 //! What the core asks of the runtime.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rolesmith_model::ids::NodeName;
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,41 @@ impl Action {
             Self::Pooler { .. } => Lane::Pooler,
             Self::Reconcile { .. } => Lane::Admin,
             _ => Lane::Database,
+        }
+    }
+}
+
+/// As the journal tells it.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateCluster => f.write_str("made a new cluster"),
+            Self::Start {
+                upstream: Some(node),
+            } => write!(f, "started as a standby of {node}"),
+            Self::Start { upstream: None } => f.write_str("started as a standby of nobody"),
+            Self::Stop { immediate: true } => f.write_str("stopped at once"),
+            Self::Stop { immediate: false } => f.write_str("shut down"),
+            Self::Sever => f.write_str("receives nothing any more"),
+            Self::Follow { node } => write!(f, "follows {node}"),
+            Self::Promote => f.write_str("promoted"),
+            Self::CommitEpoch { row } => write!(f, "committed the row of epoch {}", row.epoch),
+            Self::Heartbeat => f.write_str("committed a heartbeat"),
+            Self::Open => f.write_str("lets applications in"),
+            Self::Close => f.write_str("keeps applications out"),
+            Self::Clone { from } => write!(f, "copied {from}"),
+            Self::Rewind { from } => write!(f, "rewound to {from}"),
+            Self::SetSync { sync } if sync.k == 0 => f.write_str("commits wait for nobody"),
+            Self::SetSync { sync } => {
+                write!(f, "commits wait for {} of", sync.k)?;
+                sync.names.iter().try_for_each(|name| write!(f, " {name}"))
+            }
+            Self::Reconcile { members, .. } => {
+                f.write_str("repmgr knows")?;
+                members.keys().try_for_each(|name| write!(f, " {name}"))
+            }
+            Self::Pooler { primary: Some(row) } => write!(f, "pgbouncer follows {}", row.node),
+            Self::Pooler { primary: None } => f.write_str("pgbouncer follows nobody"),
         }
     }
 }

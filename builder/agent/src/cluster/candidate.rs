@@ -229,6 +229,27 @@ impl Core {
             Phase::Grants { .. } => self.timing.election,
         };
         if now > campaign.since + patience
+            && let Phase::Grants { granted } = &campaign.phase
+        {
+            let waited = self.durable.config.voters.keys();
+            let silent: Vec<&str> = waited
+                .filter(|name| **name != self.me && !granted.contains_key(*name))
+                .map(NodeName::as_str)
+                .collect();
+            let own = match self.measure() {
+                Measure::Cut(Some(_)) => "",
+                _ => "; the end of the own log is not known",
+            };
+            self.log(format!(
+                "epoch {} was not won in time; no grant of {}{own}",
+                campaign.epoch,
+                silent.join(" ")
+            ));
+        }
+        let Some(campaign) = &self.campaign else {
+            return;
+        };
+        if now > campaign.since + patience
             || campaign.stamp != self.durable.config.stamp
             || !campaign.before_grants() && campaign.epoch != self.durable.promised()
         {

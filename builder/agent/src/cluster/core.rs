@@ -233,8 +233,12 @@ impl Core {
                 }
                 Err(failure) => {
                     self.retry_at.insert(lane, now + self.timing.retry);
-                    self.failures
-                        .insert(lane, format!("{:?}: {failure}", running.action));
+                    let told = format!("{:?}: {failure}", running.action);
+                    // Tried again and again, it is news once.
+                    if self.failures.get(&lane) != Some(&told) {
+                        self.log(format!("failed: {told}"));
+                    }
+                    self.failures.insert(lane, told);
                 }
             }
             self.finished(now, running, result);
