@@ -105,10 +105,18 @@ pub fn is_enrolled(fleet: &Fleet) {
             .must(NODE, "iptables -S INPUT")
             .starts_with("-P INPUT DROP")
     );
+    // The next start is a standby's, whatever this one is now; that is what pg_lsclusters calls recovery.
     let clusters = fleet.must(
         NODE,
         "pg_lsclusters --no-header | awk '{ print $1, $2, $4 }'",
     );
-    assert_eq!(clusters, "17 pkg online\n");
+    assert_eq!(clusters, "17 pkg online,recovery\n");
+    assert_eq!(
+        fleet.must(
+            NODE,
+            "runuser -u postgres -- psql -qAtc 'SELECT pg_is_in_recovery()'"
+        ),
+        "f\n"
+    );
     fleet.must(NODE, "runuser -u postgres -- psql -qc 'CREATE TABLE kept (answer int)' -c 'INSERT INTO kept VALUES (42)'");
 }
