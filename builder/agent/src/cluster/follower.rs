@@ -225,7 +225,7 @@ impl Core {
         };
         let related = match self.mutation {
             Mutation::NoLineage => Relation::Prefix,
-            _ => relation(&local, &target.beat.lineage),
+            _ => relation(&local, &target.beat.lineage, &target.beat.history),
         };
         match related {
             Relation::Prefix => self.follow(now, &target),

@@ -32,8 +32,11 @@ pub enum Relation {
 /// A row that both have proves that the logs are one up to that row, on that row's timeline: rows carry their epoch and
 /// an epoch has one holder. A timeline *number* proves nothing, since two nodes can make different timelines of one
 /// number; it counts only if the node followed an epoch that is part of the lineage.
+///
+/// Where a timeline of the primary ends, only its `history` tells: the next row is further on if a promotion in between
+/// died before its row. What a node wrote after that end is a tail, although it lies before the next row's switch.
 #[must_use]
-pub fn relation(local: &Local<'_>, lineage: &[EpochRow]) -> Relation {
+pub fn relation(local: &Local<'_>, lineage: &[EpochRow], history: &[TimelineStart]) -> Relation {
     let Some((mut at, mut row)) = lineage
         .iter()
         .enumerate()
@@ -61,7 +64,12 @@ pub fn relation(local: &Local<'_>, lineage: &[EpochRow]) -> Relation {
                 .rows
                 .last()
                 .is_some_and(|last| last.epoch > row.epoch && !lineage.contains(last));
-            return match (local.end.lsn <= next.switch, unknown_row) {
+            let end = history
+                .iter()
+                .skip_while(|start| start.timeline != row.timeline)
+                .nth(1)
+                .map_or(next.switch, |start| start.begins.min(next.switch));
+            return match (local.end.lsn <= end, unknown_row) {
                 (true, false) => Relation::Prefix,
                 // Its row would have to be in the shared part, and is not.
                 (true, true) => Relation::Foreign,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Config, SyncSetting};
 use super::durable::{Accepted, Ballot, DataState, Founding};
-use super::ids::{Epoch, EpochRow, Incarnation, Lsn, Position, SystemId};
+use super::ids::{Epoch, EpochRow, Incarnation, Lsn, Position, SystemId, TimelineStart};
 
 /// Numbers the requests of one run of the agent.
 pub type RequestId = u64;
@@ -64,6 +64,9 @@ pub struct Beat {
     pub confirmed: bool,
     /// The lineage as visible in its database, oldest first, the newest 32 rows.
     pub lineage: Vec<EpochRow>,
+    /// The timelines of its log from that of the oldest of these rows on. A promotion that came to nothing leaves one
+    /// without a row, so rows alone do not tell where a timeline ends.
+    pub history: Vec<TimelineStart>,
     /// Its `synchronous_standby_names`, to be set on data members beforehand (rule 9).
     pub sync: SyncSetting,
     /// When it sent this, by its own clock (ms); comes back in the answer.

@@ -9,7 +9,7 @@ use super::action::{Action, Failure, Lane, Outcome};
 use super::config::{Config, Stamp, SyncSetting};
 use super::core::{Asked, Core};
 use super::durable::DataState;
-use super::ids::{Epoch, EpochRow};
+use super::ids::{Epoch, EpochRow, TimelineStart};
 use super::message::{Beat, Refusal, Reply, Report, Request, Response};
 use super::mutation::Mutation;
 use super::observed::{Access, Observed, Process};
@@ -49,6 +49,8 @@ pub(super) struct Office {
     pub handover: Option<(NodeName, u64)>,
     /// The lineage of the last beat.
     lineage: Vec<EpochRow>,
+    /// The timelines of the last beat.
+    history: Vec<TimelineStart>,
 }
 
 impl Core {
@@ -71,6 +73,7 @@ impl Core {
             gone: BTreeMap::new(),
             handover: None,
             lineage: Vec::new(),
+            history: Vec::new(),
         }
     }
 
@@ -329,8 +332,15 @@ impl Core {
             }
             let skip = office.lineage.len().saturating_sub(ROWS);
             office.lineage.drain(..skip);
+            let oldest = office.lineage.first().map(|row| row.timeline);
+            let known = seen.history.iter();
+            office.history = known
+                .skip_while(|start| oldest.is_some_and(|oldest| start.timeline != oldest))
+                .copied()
+                .collect();
         }
         let lineage = office.lineage.clone();
+        let history = office.history.clone();
         office.told = told;
         office.beat_at = now + self.timing.beat;
         let epoch = office.epoch;
@@ -340,6 +350,7 @@ impl Core {
             attach,
             confirmed,
             lineage,
+            history,
             sync: self.durable.config.sync_of(&self.me),
             sent: now,
         };

@@ -153,7 +153,39 @@ fn a_log_is_followed_undone_or_copied() {
             history: &history,
             followed: followed.map(Epoch),
         };
-        assert_eq!(relation(&local, &lineage), expected, "{what}");
+        let starts = timelines(&lineage);
+        assert_eq!(relation(&local, &lineage, &starts), expected, "{what}");
+    }
+}
+
+/// Timelines of a primary of whose promotions each left its row.
+fn timelines(lineage: &[EpochRow]) -> Vec<TimelineStart> {
+    let mut starts: Vec<TimelineStart> = lineage
+        .iter()
+        .map(|row| TimelineStart {
+            timeline: row.timeline,
+            begins: row.switch,
+        })
+        .collect();
+    starts.dedup();
+    starts
+}
+
+#[test]
+fn a_promotion_without_a_row_ends_a_timeline_too() {
+    // n2 was promoted at 67, died before its row, and was promoted again at 68. What n1 wrote after 67 is its own.
+    let lineage = [row(1, "n1", 2, 1), row(3, "n2", 4, 68)];
+    let primary = history(&[(2, 1), (3, 67), (4, 68)]);
+    let rows = [row(1, "n1", 2, 1)];
+    let own = history(&[(1, 0), (2, 1)]);
+    for (end, expected) in [(67, Relation::Prefix), (68, Relation::Tail)] {
+        let local = Local {
+            rows: &rows,
+            end: at(2, end),
+            history: &own,
+            followed: Some(Epoch(1)),
+        };
+        assert_eq!(relation(&local, &lineage, &primary), expected, "{end}");
     }
 }
 

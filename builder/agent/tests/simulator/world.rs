@@ -278,10 +278,36 @@ impl World {
     }
 
     pub fn fail(&mut self, class: &'static str, text: String) {
+        if self.trace.is_some() {
+            for node in 0..self.nodes.len() {
+                let line = self.describe(node);
+                self.note(|| line);
+            }
+        }
         self.note(|| format!("VIOLATION {class}: {text}"));
         if self.violation.is_none() {
             self.violation = Some(Violation { class, text });
         }
+    }
+
+    /// How a node stands, for the trace of a failing run.
+    fn describe(&self, node: usize) -> String {
+        let it = &self.nodes[node];
+        let seen = it.server.observe(&self.names, &self.rows);
+        let directory = it.server.directory.as_ref();
+        format!(
+            "n{} up {} agent {} {:?}\n        history {:?} len {} conninfo {:?}, {seen:?}\n        {:?}",
+            node + 1,
+            it.up,
+            it.core.is_some(),
+            it.core
+                .as_ref()
+                .map(|core| core.status(self.local(node)).role),
+            directory.map(|directory| &directory.history),
+            directory.map_or(0, crate::postgres::Directory::len),
+            it.server.conninfo,
+            it.disk,
+        )
     }
 
     pub fn local(&self, node: usize) -> u64 {
