@@ -207,8 +207,9 @@ impl World {
             match waiter.who {
                 Who::Client(number) => self.acknowledged(node, number, waiter.lsn),
                 Who::Agent { session, action } => {
-                    if waiter.row.is_some() {
-                        self.check_nothing_lost(node, "a confirmed primary");
+                    if let Some(row) = waiter.row {
+                        let epoch = self.rows[row].epoch.0;
+                        self.check_nothing_lost(node, epoch, "a confirmed primary");
                     }
                     self.put(
                         2,
@@ -241,7 +242,8 @@ impl World {
     }
 
     fn acknowledged(&mut self, node: usize, number: u64, lsn: u64) {
-        self.acked.push(number);
+        let epoch = self.row_before(node, lsn);
+        self.acked.push((number, epoch));
         self.stats.acked += 1;
         if let Some(healed) = self.healed
             && self.last_ack < healed
@@ -249,7 +251,6 @@ impl World {
             self.stats.recovery = self.now - healed;
         }
         self.last_ack = self.now;
-        let epoch = self.row_before(node, lsn);
         // A machine that stood still may find, in its sockets, answers that standbys sent before they were severed, and
         // acknowledge late what the new primary holds as well. Nothing that was written since may be.
         if epoch < self.ack_epoch && self.written[number as usize] > self.ack_epoch_since {
@@ -281,8 +282,9 @@ impl World {
             .unwrap_or(0)
     }
 
-    /// Every acknowledged number is in the node's log, once.
-    pub fn check_nothing_lost(&mut self, node: usize, who: &str) {
+    /// Every number that was acknowledged up to that epoch is in the node's log. A holder that stood still may learn late
+    /// that its row was confirmed; it cannot hold what later epochs acknowledged meanwhile, and confirms nothing more.
+    pub fn check_nothing_lost(&mut self, node: usize, epoch: u64, who: &str) {
         let Some(directory) = &self.nodes[node].server.directory else {
             return;
         };
@@ -295,8 +297,8 @@ impl World {
         let lost: Vec<u64> = self
             .acked
             .iter()
-            .filter(|number| !there.contains(number))
-            .copied()
+            .filter(|(number, acked_in)| *acked_in <= epoch && !there.contains(number))
+            .map(|(number, _)| *number)
             .collect();
         if let Some(first) = lost.first() {
             let text = format!(

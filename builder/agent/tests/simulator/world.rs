@@ -170,8 +170,8 @@ pub struct World {
     pub rows: Vec<EpochRow>,
     pub next_record: u64,
     pub next_number: u64,
-    /// Acknowledged numbers.
-    pub acked: Vec<u64>,
+    /// Acknowledged numbers, with the epoch of the server that acknowledged them.
+    pub acked: Vec<(u64, u64)>,
     pub last_ack: u64,
     /// Newest epoch row of a server that acknowledged.
     pub ack_epoch: u64,
