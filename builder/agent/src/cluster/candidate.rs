@@ -7,7 +7,7 @@ use rolesmith_model::ids::NodeName;
 use super::config::Stamp;
 use super::core::{Asked, Core};
 use super::ids::Epoch;
-use super::message::{Bid, Refusal, Reply, Report, Request, Response};
+use super::message::{Bid, Granted, Refusal, Reply, Request, Response};
 use super::mutation::Mutation;
 use super::voter::Measure;
 
@@ -21,8 +21,8 @@ pub(super) enum Phase {
     },
     /// The own promise is made.
     Grants {
-        /// Who granted it, with the report of those that have one.
-        granted: BTreeMap<NodeName, Option<Report>>,
+        /// Who granted it, with what each says of its log.
+        granted: BTreeMap<NodeName, Granted>,
     },
 }
 
@@ -210,7 +210,7 @@ impl Core {
         match &reply.response {
             Response::Granted(grant) if votes && grant.epoch == epoch => {
                 if let Phase::Grants { granted } = &mut campaign.phase {
-                    granted.insert(from.clone(), grant.report.clone());
+                    granted.insert(from.clone(), grant.clone());
                 }
             }
             Response::Refused(Refusal::StaleEpoch) if reply.promised > epoch => {
@@ -305,7 +305,7 @@ impl Core {
         let config = &self.durable.config;
         let newer = granted
             .iter()
-            .filter_map(|(name, report)| Some((name, report.as_ref()?)))
+            .filter_map(|(name, grant)| Some((name, grant.report.as_ref()?)))
             .filter(|(name, _)| config.data.contains(*name))
             .max_by_key(|(_, report)| report.newness())
             .filter(|(_, report)| report.newness() > own.newness())
@@ -320,8 +320,8 @@ impl Core {
         let everyone: Vec<&NodeName> = granted.keys().chain([&self.me]).collect();
         let reporters: Vec<&NodeName> = granted
             .iter()
-            .filter(|(_, report)| {
-                report.is_some() || self.mutation == Mutation::WitnessCountsForWal
+            .filter(|(_, grant)| {
+                grant.report.is_some() || self.mutation == Mutation::WitnessCountsForWal
             })
             .map(|(name, _)| name)
             .chain([&self.me])
@@ -333,7 +333,10 @@ impl Core {
         let wal = match self.mutation {
             Mutation::WitnessCountsForWal => reporters.len() + config.k + 1 > config.data.len(),
             Mutation::NoReports => true,
-            _ => config.reads(reporters.iter().copied()),
+            _ => {
+                let replaced = self.replaced_logs(granted, own.row);
+                config.reads(reporters.iter().copied().chain(replaced))
+            }
         };
         if config.count(everyone.iter().copied()) < majority || !wal {
             return;
@@ -342,5 +345,35 @@ impl Core {
         let all = config.data.iter().all(|name| reporters.contains(&name));
         self.campaign = None;
         self.take_office(now, epoch, own, all);
+    }
+
+    /// Members that gave their log up, and confirmed nothing that this node's log might lack.
+    fn replaced_logs<'a>(
+        &'a self,
+        granted: &'a BTreeMap<NodeName, Granted>,
+        row: Epoch,
+    ) -> impl Iterator<Item = &'a NodeName> + 'a {
+        let rows = self.seen.as_ref().map_or(&[][..], |seen| &seen.rows);
+        // What a copy confirmed came from the holder of its epoch: that one's log has to be among those compared.
+        let compared = move |epoch: Epoch| {
+            let Some(row) = rows.iter().find(|row| row.epoch == epoch) else {
+                return false;
+            };
+            let report = granted
+                .get(&row.node)
+                .and_then(|grant| grant.report.as_ref());
+            row.node == self.me || report.is_some_and(|report| report.row >= epoch)
+        };
+        granted
+            .iter()
+            .filter(move |(_, grant)| {
+                grant
+                    .given_up
+                    .is_some_and(|given_up| match given_up.attached {
+                        true => compared(given_up.epoch),
+                        false => row >= given_up.epoch,
+                    })
+            })
+            .map(|(name, _)| name)
     }
 }

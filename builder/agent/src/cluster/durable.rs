@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::ids::{Epoch, EpochRow, Incarnation, SystemId};
+use super::message::GivenUp;
 
 /// Format of [`Durable`]; an agent refuses a newer one.
 pub const DURABLE_FORMAT: u32 = 1;
@@ -27,9 +28,9 @@ pub enum DataState {
     /// Nothing was put there.
     #[default]
     Empty,
-    /// A copy was begun from the holder of this epoch. Found so at a start, it was interrupted: it begins anew.
+    /// A copy was begun from the holder of this epoch, or of a later one. Interrupted, it begins anew.
     Cloning(Epoch),
-    /// The same, by `pg_rewind`.
+    /// The same, by `pg_rewind`; interrupted, a copy takes its place.
     Rewinding(Epoch),
     /// The copy is there; it counts as complete once that epoch's row is visible in it.
     Copied(Epoch),
@@ -101,6 +102,35 @@ pub struct Durable {
     pub data: DataState,
     /// The highest version of the facts ever acted upon.
     pub facts: u64,
+}
+
+impl DataState {
+    /// What a member whose log does not count can say of it.
+    #[must_use]
+    pub const fn given_up(&self) -> Option<GivenUp> {
+        let (epoch, attached) = match self {
+            Self::Cloning(epoch) | Self::Rewinding(epoch) => (*epoch, false),
+            Self::Copied(epoch) => (*epoch, true),
+            Self::Empty | Self::Founding | Self::Complete => return None,
+        };
+        Some(GivenUp { epoch, attached })
+    }
+
+    /// The state while a copy is made from the holder of that epoch, whose row is confirmed or not.
+    #[must_use]
+    pub fn copying(&self, from: Epoch, confirmed: bool) -> Self {
+        match self {
+            // What is whole counts until the copy has taken its place.
+            Self::Complete => Self::Complete,
+            // Nothing was confirmed since.
+            Self::Cloning(first) | Self::Rewinding(first) => Self::Cloning(*first),
+            // It may have confirmed commits of that very epoch, and forgets them now.
+            Self::Copied(epoch) if *epoch >= from => Self::Empty,
+            _ if confirmed => Self::Cloning(from),
+            // An earlier holder may have won a later epoch, and this member confirmed for it without having heard of it.
+            _ => Self::Empty,
+        }
+    }
 }
 
 impl Durable {

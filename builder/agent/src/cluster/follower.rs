@@ -114,7 +114,7 @@ impl Core {
                 let tail = discard.is_some_and(|(_, relation)| relation == Relation::Tail);
                 let from = source.holder.clone();
                 if !(tail && sure) {
-                    self.copy(now, &source);
+                    self.copy(now, &source, sure);
                 } else if self.act(now, Action::Rewind { from }) {
                     self.copying = source.epoch;
                     self.durably(|durable| durable.data = DataState::Rewinding(source.epoch));
@@ -136,7 +136,7 @@ impl Core {
                 }
             }
             (DataState::Founding, _) | (_, None) => {}
-            (_, Some((source, _))) => self.copy(now, &source),
+            (_, Some((source, sure))) => self.copy(now, &source, sure),
         }
     }
 
@@ -159,13 +159,13 @@ impl Core {
         patient.then(|| (target.clone(), false))
     }
 
-    fn copy(&mut self, now: u64, source: &Following) {
+    fn copy(&mut self, now: u64, source: &Following, sure: bool) {
         let from = source.holder.clone();
         if self.act(now, Action::Clone { from }) {
             self.copying = source.epoch;
-            // What is whole here counts until the copy has taken its place.
-            if self.durable.data != DataState::Complete {
-                self.durably(|durable| durable.data = DataState::Cloning(source.epoch));
+            let state = self.durable.data.copying(source.epoch, sure);
+            if self.durable.data != state {
+                self.durably(|durable| durable.data = state);
             }
         }
     }
@@ -230,6 +230,11 @@ impl Core {
         match related {
             Relation::Prefix => self.follow(now, &target),
             _ if copyable.is_none() => self.prepare(now, seen),
+            // The own log goes on in an epoch that the holder does not know of, and may hold what was acknowledged in it:
+            // it is not given up for an earlier one.
+            _ if seen.row().is_some_and(|row| row.epoch > target.epoch) => {
+                self.prepare(now, seen);
+            }
             _ => {
                 let immediate = related == Relation::Foreign;
                 if self.act(now, Action::Stop { immediate }) {
@@ -262,8 +267,7 @@ impl Core {
             (Action::Rewind { .. }, Ok(_)) | (Action::Clone { .. }, Ok(_)) => {
                 DataState::Copied(self.copying)
             }
-            // A rewind that did not come to its end leaves nothing that can be trusted.
-            (Action::Rewind { .. }, Err(_)) => DataState::Empty,
+            // A rewind that did not come to its end leaves nothing that can be trusted; the state says so already.
             _ => return,
         };
         let epoch = self.copying;

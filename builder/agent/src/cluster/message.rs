@@ -136,6 +136,18 @@ pub struct Granted {
     pub epoch: Epoch,
     /// The report of a complete data member; witnesses and incomplete members have none.
     pub report: Option<Report>,
+    /// What an incomplete member can say instead.
+    pub given_up: Option<GivenUp>,
+}
+
+/// A data member gave its own log up for a copy of the log of an epoch's holder. It confirmed nothing of that epoch
+/// before; so whoever has that epoch's row has all it ever confirmed, unless it confirmed more since (rule 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// That epoch.
+    pub epoch: Epoch,
+    /// The copy may have been attached to the holder, and have confirmed commits of that epoch.
+    pub attached: bool,
 }
 
 /// Why not.

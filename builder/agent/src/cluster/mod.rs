@@ -38,8 +38,8 @@ pub use durable::{
 pub use ids::{Epoch, EpochRow, Incarnation, Lsn, Position, SystemId, Timeline, TimelineStart};
 pub use lineage::{Local, Relation, relation};
 pub use message::{
-    Beat, Bid, Envelope, Granted, Refusal, Reply, Report, Request, RequestId, Response, RoleWord,
-    StatusReport, Unreachable,
+    Beat, Bid, Envelope, GivenUp, Granted, Refusal, Reply, Report, Request, RequestId, Response,
+    RoleWord, StatusReport, Unreachable,
 };
 #[doc(hidden)]
 pub use mutation::Mutation;

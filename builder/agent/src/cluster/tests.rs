@@ -272,6 +272,36 @@ fn a_step_of_the_configuration_loses_nothing() {
 }
 
 #[test]
+fn a_log_that_is_given_up_is_remembered_by_what_it_was_given_up_for() {
+    use DataState::{Cloning, Complete, Copied, Empty, Rewinding};
+    let of = |state: fn(Epoch) -> DataState, epoch| state(Epoch(epoch));
+    // before, whether row 5 is confirmed, the state while a copy is made from the holder of epoch 5
+    let table = [
+        (Complete, true, Complete),
+        (Complete, false, Complete),
+        (Empty, true, of(Cloning, 5)),
+        (Empty, false, Empty),
+        (of(Rewinding, 3), true, of(Cloning, 3)),
+        (of(Cloning, 3), false, of(Cloning, 3)),
+        (of(Copied, 3), true, of(Cloning, 5)),
+        (of(Copied, 3), false, Empty),
+        (of(Copied, 5), true, Empty),
+    ];
+    for (before, confirmed, after) in table {
+        assert_eq!(
+            before.copying(Epoch(5), confirmed),
+            after,
+            "{before:?} {confirmed}"
+        );
+    }
+    let attached = |state: DataState| state.given_up().map(|given_up| given_up.attached);
+    assert_eq!(attached(of(Copied, 3)), Some(true));
+    assert_eq!(attached(of(Rewinding, 3)), Some(false));
+    assert_eq!(attached(Empty), None);
+    assert_eq!(attached(Complete), None);
+}
+
+#[test]
 fn a_position_is_written_as_postgresql_does() {
     let lsn = Lsn(0x1_0000_00A8);
     assert_eq!(lsn.to_string(), "1/A8");

@@ -200,9 +200,14 @@ impl Core {
             Measure::NotYet => Response::Granted(Granted {
                 epoch: bid.epoch,
                 report: self.hasty_report(),
+                given_up: None,
             }),
             Measure::Cut(report) => Response::Granted(Granted {
                 epoch: bid.epoch,
+                given_up: match report {
+                    None => self.durable.data.given_up(),
+                    Some(_) => None,
+                },
                 report,
             }),
         }
