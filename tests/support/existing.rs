@@ -240,7 +240,7 @@ impl Machine<'_> {
             r#"cd /
             echo "rows: $(runuser -u postgres -- psql -qAt -p 5432 -d shop -c 'SELECT string_agg(name, $$,$$ ORDER BY id) FROM customers')"
             echo "redis: $(redis-cli -p 6379 get visits)"
-            echo "clusters: $(pg_lsclusters --no-header | grep ' 5432 ')"
+            echo "clusters: $(pg_lsclusters --no-header | grep ' 5432 ' | tr -s ' ')"
             echo "settings: $(sha256sum /etc/postgresql/17/main/*.conf /etc/redis/redis.conf /etc/nginx/nginx.conf /etc/nginx/sites-available/shop | sha256sum)"
             echo "local site: $(python3 -c 'import urllib.request as u; print(u.urlopen("http://127.0.0.1/").read().decode())')""#,
         ) + "public site: "
