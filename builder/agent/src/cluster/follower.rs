@@ -196,7 +196,9 @@ impl Core {
             if self.durable.followed != Some(target.epoch) {
                 self.durably(|durable| durable.followed = Some(target.epoch));
             }
-            self.prepare(now, seen);
+            if !(outrun(seen, &target) && self.give_up_data(now, &target, Relation::Foreign)) {
+                self.prepare(now, seen);
+            }
             return;
         }
         let copyable = self.copyable(now);
@@ -228,20 +230,33 @@ impl Core {
             _ => relation(&local, &target.beat.lineage, &target.beat.history),
         };
         match related {
-            Relation::Prefix => self.follow(now, &target),
+            Relation::Prefix if !outrun(seen, &target) => self.follow(now, &target),
             _ if copyable.is_none() => self.prepare(now, seen),
             // The own log goes on in an epoch that the holder does not know of, and may hold what was acknowledged in it:
             // it is not given up for an earlier one.
             _ if seen.row().is_some_and(|row| row.epoch > target.epoch) => {
                 self.prepare(now, seen);
             }
+            // Not a tail to be rewound: what it lacks is gone.
+            Relation::Prefix => {
+                self.give_up_data(now, &target, Relation::Foreign);
+            }
             _ => {
-                let immediate = related == Relation::Foreign;
-                if self.act(now, Action::Stop { immediate }) {
-                    self.discard = Some((target.epoch, related));
-                }
+                self.give_up_data(now, &target, related);
             }
         }
+    }
+
+    /// Stops the server so that its data can be rewound, or replaced by a copy, where that may be done. Says whether.
+    fn give_up_data(&mut self, now: u64, target: &Following, relation: Relation) -> bool {
+        if self.copyable(now).is_none() || self.durable.data != DataState::Complete {
+            return false;
+        }
+        let immediate = relation == Relation::Foreign;
+        if self.act(now, Action::Stop { immediate }) {
+            self.discard = Some((target.epoch, relation));
+        }
+        true
     }
 
     fn follow(&mut self, now: u64, target: &Following) {
@@ -278,4 +293,16 @@ impl Core {
             durable.data = state;
         });
     }
+}
+
+/// Whether that holder no longer keeps the log that would have to come after this node's: it can be followed no more.
+fn outrun(seen: &Observed, target: &Following) -> bool {
+    let streams = seen
+        .receiver
+        .as_ref()
+        .is_some_and(|receiver| receiver.streaming);
+    !streams
+        && seen
+            .position
+            .is_some_and(|position| position.lsn < target.beat.kept_from)
 }

@@ -67,6 +67,9 @@ pub struct Beat {
     /// The timelines of its log from that of the oldest of these rows on. A promotion that came to nothing leaves one
     /// without a row, so rows alone do not tell where a timeline ends.
     pub history: Vec<TimelineStart>,
+    /// Where the log begins that it still keeps.
+    #[serde(default)]
+    pub kept_from: Lsn,
     /// Its `synchronous_standby_names`, to be set on data members beforehand (rule 9).
     pub sync: SyncSetting,
     /// When it sent this, by its own clock (ms); comes back in the answer.

@@ -87,6 +87,10 @@ pub struct Observed {
     /// The timelines of the local log, oldest first, the present one last (from the `.history` file of the timeline of
     /// `position`).
     pub history: Vec<TimelineStart>,
+    /// On a primary: where the log begins that it still keeps. Whose log ends before that cannot follow it.
+    pub kept_from: Lsn,
+    /// On a primary: the slot of a member has lost the log that it was to keep (`max_slot_wal_keep_size`).
+    pub slot_lost: bool,
     /// Visible epoch rows, oldest first; at least the newest 32.
     pub rows: Vec<EpochRow>,
     /// Connected standbys by `application_name`.

@@ -9,7 +9,7 @@ use super::action::{Action, Failure, Lane, Outcome};
 use super::config::{Config, Stamp, SyncSetting};
 use super::core::{Asked, Core};
 use super::durable::DataState;
-use super::ids::{Epoch, EpochRow, TimelineStart};
+use super::ids::{Epoch, EpochRow, Lsn, TimelineStart};
 use super::message::{Beat, Refusal, Reply, Report, Request, Response};
 use super::mutation::Mutation;
 use super::observed::{Access, Observed, Process};
@@ -47,6 +47,8 @@ pub(super) struct Office {
     pub gone: BTreeMap<NodeName, u64>,
     /// To whom it is handed over, since when.
     pub handover: Option<(NodeName, u64)>,
+    /// Where the log began that was kept at the last beat.
+    kept_from: Lsn,
     /// The lineage of the last beat.
     lineage: Vec<EpochRow>,
     /// The timelines of the last beat.
@@ -72,6 +74,7 @@ impl Core {
             previous: None,
             gone: BTreeMap::new(),
             handover: None,
+            kept_from: Lsn::default(),
             lineage: Vec::new(),
             history: Vec::new(),
         }
@@ -332,6 +335,7 @@ impl Core {
             }
             let skip = office.lineage.len().saturating_sub(ROWS);
             office.lineage.drain(..skip);
+            office.kept_from = seen.kept_from;
             let oldest = office.lineage.first().map(|row| row.timeline);
             let known = seen.history.iter();
             office.history = known
@@ -341,6 +345,7 @@ impl Core {
         }
         let lineage = office.lineage.clone();
         let history = office.history.clone();
+        let kept_from = office.kept_from;
         office.told = told;
         office.beat_at = now + self.timing.beat;
         let epoch = office.epoch;
@@ -351,6 +356,7 @@ impl Core {
             confirmed,
             lineage,
             history,
+            kept_from,
             sync: self.durable.config.sync_of(&self.me),
             sent: now,
         };
@@ -527,6 +533,10 @@ impl Core {
             .into_iter()
             .filter_map(|name| Some((name.clone(), self.machine(&name)?)))
             .collect();
+        if self.seen.as_ref().is_some_and(|seen| seen.slot_lost) {
+            // Nobody can follow through it any more, and it is made anew there.
+            self.reconciled = None;
+        }
         let wanted = Some((epoch, members.clone()));
         let action = Action::Reconcile {
             members,

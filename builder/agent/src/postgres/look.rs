@@ -41,6 +41,9 @@ SELECT 'receiver', status, received_tli::text, conninfo, flushed_lsn::text, NULL
 UNION ALL
 SELECT 'standby', application_name, state, flush_lsn::text, NULL, NULL FROM pg_stat_replication
 UNION ALL
+SELECT 'lost', slot_name, NULL, NULL, NULL, NULL FROM pg_replication_slots
+WHERE wal_status = 'lost' AND NOT active AND slot_name LIKE 'rolesmith\\_%'
+UNION ALL
 (SELECT 'row', epoch::text, node, timeline::text, switch_lsn::text, NULL FROM rolesmith.epoch ORDER BY epoch DESC LIMIT 32)";
 
 /// The startup process waits for more log: it has replayed all there is.
@@ -122,12 +125,33 @@ pub(super) struct Look {
     walreceiver: bool,
     receiver: Option<Stream>,
     standbys: BTreeMap<NodeName, StandbySeen>,
+    slot_lost: bool,
     rows: Vec<EpochRow>,
 }
 
 /// The timeline in a log file's name.
 fn timeline_of_file(name: &str) -> Option<Timeline> {
     u32::from_str_radix(name.get(..8)?, 16).ok().map(Timeline)
+}
+
+/// Where a file of the log begins, by its name: timeline and number in hexadecimal, 16 MiB a file (pg_createcluster(1) asks
+/// for no other size).
+#[must_use]
+pub(super) fn begin_of_file(name: &str) -> Option<Lsn> {
+    let digits = name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let part = |at: usize| u64::from_str_radix(name.get(at..at + 8)?, 16).ok();
+    digits
+        .then(|| Some(Lsn((part(8)? << 32) | (part(16)? << 24))))
+        .flatten()
+}
+
+/// Where the log begins that this server still has, on whichever timeline.
+fn kept_from(data: &Path) -> Option<Lsn> {
+    std::fs::read_dir(data.join("pg_wal"))
+        .ok()?
+        .flatten()
+        .filter_map(|entry| begin_of_file(entry.file_name().to_str()?))
+        .min()
 }
 
 /// The timelines up to this one, from the text of its `.history` file: lines of parent, switch point and reason.
@@ -201,6 +225,7 @@ pub(super) fn sort(reply: &Reply) -> Look {
                     }
                 }
             }
+            Some("lost") => look.slot_lost = true,
             Some("row") => {
                 let row = (|| {
                     Some(EpochRow {
@@ -320,6 +345,8 @@ impl Server {
         if !look.in_recovery {
             seen.position = look.timeline.zip(look.at).map(|(t, at)| position(t, at));
             seen.end_of_wal = seen.position;
+            seen.kept_from = kept_from(&self.settings.data()).unwrap_or_default();
+            seen.slot_lost = look.slot_lost;
         } else {
             let streamed = look.receiver.as_ref().and_then(|stream| stream.timeline);
             let replayed = look.at.unwrap_or_default();

@@ -109,6 +109,14 @@ impl Server {
         }
         client.query(&sql, ANSWER).await?;
 
+        // A slot that lost its log lets nobody follow, not even who has been copied anew since.
+        client
+            .query(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+                 WHERE slot_name LIKE 'rolesmith\\_%' AND NOT active AND wal_status = 'lost'",
+                ANSWER,
+            )
+            .await?;
         for node in members.iter().filter(|node| *node != &self.settings.node) {
             make_slot(&mut client, node).await?;
         }

@@ -136,3 +136,19 @@ fn a_history_file_tells_where_timelines_begin() {
     );
     assert_eq!(history(Timeline(1), ""), [start(1, 0)]);
 }
+
+#[test]
+fn a_log_files_name_tells_where_it_begins() {
+    assert_eq!(
+        begin_of_file("0000000A00000001000000FF"),
+        Some(Lsn(0x1_FF00_0000))
+    );
+    for other in [
+        "0000000A.history",
+        "0000000A00000001000000FF.partial",
+        "archive_status",
+        "",
+    ] {
+        assert_eq!(begin_of_file(other), None, "{other}");
+    }
+}

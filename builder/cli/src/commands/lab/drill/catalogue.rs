@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::step::{
     Act::{
-        Crash, Cut, CutFrom, CutOneWay, Freeze, KillService, Mend, Nothing, PowerOff, Replace,
-        Start, StartAllOff, Switchover, Thaw,
+        Crash, Cut, CutFrom, CutOneWay, Freeze, KillService, Mend, Nothing, Outrun, PowerOff,
+        Replace, Start, StartAllOff, Switchover, Thaw,
     },
     Drill,
     Promotion::{May, Must, MustNot},
-    Service::{Agent, Pooler, Postmaster},
+    Service::{Agent, Pooler, Postmaster, Repmgrd},
     Step::{AwaitNewPrimary, AwaitProgram, AwaitService, Fault, Heal, Hold, Silence},
     Who::{NewPrimary, Primary, Standby, Witness},
 };
@@ -199,6 +199,27 @@ pub const DRILLS: &[Drill] = &[
         ..PLAIN
     },
     Drill {
+        name: "repmgrd-killed",
+        about: "repmgrd on the primary is killed: it decides nothing, so nobody notices",
+        data: 1,
+        steps: &[Fault(KillService(Primary, Repmgrd)), Hold(seconds(5))],
+        promotion: MustNot,
+        must: Some(500),
+        ..PLAIN
+    },
+    Drill {
+        name: "standby-outrun",
+        about: "a standby is away until the primary no longer keeps the log that it lacks: it is copied anew",
+        steps: &[
+            Fault(PowerOff(Standby(0))),
+            Fault(Outrun(Primary)),
+            Heal(Start(Standby(0))),
+        ],
+        promotion: MustNot,
+        must: Some(1500),
+        ..PLAIN
+    },
+    Drill {
         name: "second-failure",
         about: "the new primary fails before the old one is back: the last one refuses to go on alone",
         steps: &[
@@ -350,7 +371,7 @@ mod tests {
                     Act::StartAllOff => broken.retain(|(what, _)| *what != "power"),
                     Act::Thaw(who) => broken.retain(|broken| *broken != ("frozen", who)),
                     Act::Mend(who) => broken.retain(|broken| *broken != ("cable", who)),
-                    Act::KillService(..) | Act::Switchover(_) | Act::Nothing => {}
+                    Act::KillService(..) | Act::Outrun(_) | Act::Switchover(_) | Act::Nothing => {}
                 }
             }
             assert_eq!(broken, [], "{}", drill.name);

@@ -8,6 +8,8 @@ use crate::report::{Failure, Outcome};
 
 /// The database, and the role that writes into it.
 pub const DATABASE: &str = "rolesmith_drill";
+/// How often 128 MiB of log are written at most until none is kept.
+const OUTRUN: usize = 16;
 /// The table of numbers.
 pub const TABLE: &str = "ledger";
 
@@ -176,6 +178,29 @@ impl Database {
             ),
         )?;
         Ok(())
+    }
+
+    /// Has a primary write so much log that none is kept for who is away: files of 16 MiB that are ended early.
+    pub fn outrun(&self, lab: &Lab, primary: &str) -> Outcome {
+        let ask = |statement: &str| -> Outcome<String> {
+            self.sql(lab, primary, "postgres", statement)?
+                .map_err(|error| Failure::new(error, "see `rolesmith lab logs NODE`"))
+        };
+        let lost = "SELECT count(*) FROM pg_replication_slots WHERE wal_status = 'lost'";
+        for _ in 0..OUTRUN {
+            ask(
+                "DO $$ BEGIN FOR file IN 1..8 LOOP PERFORM pg_logical_emit_message(false, 'drill', 'next'); \
+                 PERFORM pg_switch_wal(); END LOOP; END $$",
+            )?;
+            ask("CHECKPOINT")?;
+            if ask(lost)?.trim() != "0" {
+                return Ok(());
+            }
+        }
+        Err(Failure::new(
+            format!("{primary} keeps its log for who is away, however much it is"),
+            "see max_slot_wal_keep_size",
+        ))
     }
 
     /// The numbers that are there, one a line.

@@ -344,6 +344,15 @@ impl Run<'_> {
                     ],
                 )?;
             }
+            Act::Outrun(who) => {
+                let node = self.name(who)?;
+                self.event(
+                    kind,
+                    format!("{node} writes more log than it keeps"),
+                    vec![],
+                );
+                self.setting.database.outrun(&self.lab()?, &node)?;
+            }
             Act::Switchover(who) => {
                 let node = self.name(who)?;
                 let primary = self.cast.primary.clone();

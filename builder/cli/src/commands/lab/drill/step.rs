@@ -44,6 +44,8 @@ pub enum Act {
     Replace(Who),
     /// The main process of a service on it is killed.
     KillService(Who, Service),
+    /// It writes more log than it keeps for anybody who is away (`max_slot_wal_keep_size`).
+    Outrun(Who),
     /// The operator asks for this standby to become the primary.
     Switchover(Who),
 }
@@ -57,6 +59,8 @@ pub enum Service {
     Pooler,
     /// The agent that decides about the cluster.
     Agent,
+    /// repmgrd, which watches and decides nothing.
+    Repmgrd,
 }
 
 impl Service {
@@ -66,6 +70,7 @@ impl Service {
             Service::Postmaster => "rolesmith-postgresql.service",
             Service::Pooler => "rolesmith-pgbouncer.service",
             Service::Agent => "rolesmith-cluster.service",
+            Service::Repmgrd => "rolesmith-repmgrd.service",
         }
     }
 }
