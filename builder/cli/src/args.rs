@@ -153,6 +153,9 @@ pub struct Publish {
     /// Publish the content of an earlier generation again
     #[arg(long, value_name = "ID")]
     pub rollback: Option<u64>,
+    /// Let a database be made anew: the one of this system identifier, which cluster.lock names, is gone for good
+    #[arg(long, value_name = "SYSTEM_ID", conflicts_with_all = ["rollback", "generations"])]
+    pub abandon_database: Option<String>,
     /// List the generations that are kept
     #[arg(long, conflicts_with = "rollback")]
     pub generations: bool,

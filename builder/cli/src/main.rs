@@ -2,6 +2,7 @@
 
 mod app;
 mod args;
+mod clusters;
 mod commands;
 mod keys;
 mod progress;

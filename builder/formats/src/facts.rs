@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use rolesmith_model::{
-    facts::{
-        CA_FILE, FACTS_FILE, FACTS_FORMAT, Facts, Genesis, Member, NODES_DIR, NodeFacts, NodeFile,
-    },
+    cluster_lock::ClusterLock,
+    facts::{CA_FILE, FACTS_FILE, FACTS_FORMAT, Facts, Member, NODES_DIR, NodeFacts, NodeFile},
     fleet::Fleet,
     ids::PackageName,
     plan::{
@@ -41,7 +40,8 @@ pub fn signature_override() -> Override {
 
 /// Makes the facts package, but for the version that stands in its facts.
 ///
-/// `versions` are those of all other fleet packages, `version` the number that this package will have.
+/// `clusters` are those that were formed, `versions` those of all other fleet packages, `version` the number that this
+/// package will have.
 ///
 /// # Panics
 /// Never: the fleet's name makes a package name, and facts have a JSON form.
@@ -50,17 +50,21 @@ pub fn package(
     plan: &Plan,
     ca_pem: &str,
     certificates: &BTreeMap<String, NodeCertificate>,
+    clusters: &ClusterLock,
     versions: &BTreeMap<String, String>,
     version: u64,
 ) -> Package {
     let fleet = &plan.fleet;
+    let ((genesis, system_id), redis) = (clusters.genesis(), clusters.redis_genesis());
     let facts = Facts {
         format: FACTS_FORMAT,
         fleet: fleet.name.to_string(),
         domain: fleet.domain.clone(),
         suite: fleet.suite.codename().into(),
         version,
-        genesis: Genesis::Open,
+        genesis,
+        system_id: system_id.map(str::to_owned),
+        redis_genesis: (redis != genesis).then_some(redis),
         agent_port: fleet.network.agent_port,
         clusters: plan
             .roles

@@ -24,7 +24,7 @@ use rolesmith_formats::{
     facts::NodeCertificate,
     openpgp::{OpenPgpError, Signer},
 };
-use rolesmith_model::plan::Plan;
+use rolesmith_model::{cluster_lock::ClusterLock, plan::Plan};
 
 use crate::{
     atomic,
@@ -113,6 +113,8 @@ pub struct BuildRequest<'a> {
     pub ca_pem: &'a str,
     /// Public half of each node's identity.
     pub certificates: &'a BTreeMap<String, NodeCertificate>,
+    /// The clusters that were formed.
+    pub clusters: &'a ClusterLock,
     /// What signs.
     pub signer: &'a dyn Signer,
     /// Armored public keys that clients shall trust beside the signer's own.

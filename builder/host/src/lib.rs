@@ -4,6 +4,7 @@ pub mod archive;
 pub mod atomic;
 pub mod build;
 pub mod ca;
+pub mod clusters;
 pub mod enroll;
 pub mod gpg;
 pub mod identity;

@@ -8,6 +8,7 @@ mod cache;
 mod collect;
 mod error;
 mod execute;
+mod founded;
 mod gather;
 mod journal;
 mod lock;
@@ -27,6 +28,7 @@ use rolesmith_formats::deb::SignedDeb;
 use rolesmith_formats::openpgp::Signer;
 
 pub use error::{LowerVersion, LowerVersions, OtherBytes, PublishError, PublishWarning};
+pub use founded::{Founded, check as check_founded, published_database};
 pub use lock::WhenBusy;
 pub use state::{Generation, IndexRecord, STATE_DIRECTORY};
 pub use verify::{Fault, Verified, verify};
@@ -92,6 +94,8 @@ pub struct PublishInput<'a> {
     pub signers: &'a [&'a dyn Signer],
     /// Fingerprints of keys that will sign later, for the Signed-By field; the signers' own are always in it.
     pub also_trusted: Vec<String>,
+    /// What the facts among the packages know of the fleet's database.
+    pub founded: Founded,
 }
 
 /// Where to publish, and how to treat what is there.
@@ -153,6 +157,7 @@ pub fn publish(target: &Target, input: &PublishInput<'_>) -> Result<Published, P
     let mut session = Session::begin(target, &input.codename)?;
     session.check_origin(&input.origin)?;
     session.check_signers(input.signers)?;
+    session.check_founded(&input.founded)?;
     let (date, valid_until, mut warnings) =
         session.dates(input.epoch, input.valid_for_seconds, input.signers)?;
     let published = gather::published_packages(&target.root, session.records.current())?;
@@ -195,6 +200,7 @@ pub fn publish(target: &Target, input: &PublishInput<'_>) -> Result<Published, P
     let new_packages = new_pool_files.len();
     let (generation, removed_files) = session.finish(
         Repository::new(fields, files),
+        input.founded.recorded(),
         input.signers,
         new_pool_files,
     )?;
@@ -211,7 +217,8 @@ pub fn publish(target: &Target, input: &PublishInput<'_>) -> Result<Published, P
 /// Publishes the content of generation `id` again, as a new generation with a new date: clients refuse an older date.
 ///
 /// # Errors
-/// [`PublishError::NoGeneration`] when it is not kept any more, and what [`publish`] returns.
+/// [`PublishError::NoGeneration`] when it is not kept any more, [`PublishError::RollbackReopens`] when its facts know another
+/// database than today's, and what [`publish`] returns.
 pub fn rollback(
     target: &Target,
     codename: &str,
@@ -236,6 +243,7 @@ pub fn rollback(
             id,
         })?
         .clone();
+    Founded::check_rollback(&old, session.records.current())?;
     // Keys that were announced since stay so.
     let announced = session
         .records
@@ -260,7 +268,8 @@ pub fn rollback(
     });
     let repository = Repository::new(fields, files.collect());
     // The versions that were published stay published: the next publication goes on from the highest, not from these.
-    let (generation, removed_files) = session.finish(repository, signers, Vec::new())?;
+    let (generation, removed_files) =
+        session.finish(repository, old.database, signers, Vec::new())?;
     Ok(Published {
         generation,
         new_packages: 0,

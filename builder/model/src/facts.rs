@@ -71,8 +71,14 @@ pub struct Facts {
     pub suite: String,
     /// Grows with every change; a lower one than already seen is refused.
     pub version: u64,
-    /// Whether clusters may be formed from nothing.
+    /// Whether a database may be made from nothing, and, where [`Facts::redis_genesis`] does not say, a Redis cluster too.
     pub genesis: Genesis,
+    /// The database's system identifier as PostgreSQL shows it, once it was learnt: data of another one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_id: Option<String>,
+    /// Whether Redis may begin from nothing: it may be added to a fleet whose database exists for long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis_genesis: Option<Genesis>,
     /// Where its members' agents listen on their private addresses (TCP).
     #[serde(default = "agent_port")]
     pub agent_port: u16,

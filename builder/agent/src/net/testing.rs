@@ -134,6 +134,8 @@ impl Fleet {
                 suite: "trixie".to_owned(),
                 version: 1,
                 genesis: Genesis::Open,
+                system_id: None,
+                redis_genesis: None,
                 agent_port: 0,
                 clusters: BTreeMap::from([(
                     "db-primary-capable".to_owned(),

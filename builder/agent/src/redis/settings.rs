@@ -129,7 +129,7 @@ impl Declared {
         peers.sort();
         Self {
             peers,
-            open: facts.genesis == Genesis::Open,
+            open: facts.redis_genesis.unwrap_or(facts.genesis) == Genesis::Open,
             database: facts
                 .clusters
                 .values()

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::cluster::{
     Action, ActionId, ClusterFacts, Core, Declared, Envelope, Failure, Observed, Outcome, Reply,
-    RequestId, StatusReport, Step, Unreachable,
+    RequestId, StatusReport, Step, SystemId, Unreachable,
 };
 use crate::files::Root;
 use crate::postgres::Postgres;
@@ -223,7 +223,11 @@ pub fn cluster_facts(facts: &Facts) -> ClusterFacts {
     ClusterFacts {
         version: facts.version,
         genesis: facts.genesis,
-        system_id: None,
+        system_id: facts
+            .system_id
+            .as_deref()
+            .and_then(|id| id.parse().ok())
+            .map(SystemId),
         members: members.collect(),
         synchronous: 1,
     }

@@ -11,7 +11,7 @@ use rolesmith_model::plan::Plan;
 
 use crate::{
     app::App,
-    args,
+    args, clusters,
     project::{self, Keys},
     report::{Failure, Outcome, plural},
 };
@@ -157,11 +157,13 @@ pub fn packages(
     };
     let adopted: Vec<PathBuf> = agent.into_iter().collect();
     let also_trusted = also_trusted(app, plan)?;
+    let clusters = clusters::lock(app)?;
     let request = BuildRequest {
         dir: &app.dir,
         plan,
         ca_pem: &keys.ca_pem,
         certificates: &keys.certificates,
+        clusters: &clusters,
         signer: keys.signer.as_ref(),
         also_trusted: &also_trusted,
         scan: &keys.scan,

@@ -5,7 +5,7 @@ use rolesmith_model::finding::Severity;
 use crate::{
     app::App,
     args::Check,
-    project,
+    clusters, project,
     report::{self, Failure, Outcome},
     upkeep,
 };
@@ -14,9 +14,9 @@ use crate::{
 pub fn run(app: &App, args: &Check) -> Outcome {
     let mut inspected = project::inspect(app)?;
     if let (Some(plan), Some(fleet)) = (&inspected.plan, inspected.sources.fleet) {
-        inspected
-            .findings
-            .extend(upkeep::findings(app, plan, fleet)?);
+        let mut more = upkeep::findings(app, plan, fleet)?;
+        more.extend(clusters::findings(app, plan, fleet)?);
+        inspected.findings.extend(more);
     }
     report::show(
         &inspected.sources,

@@ -6,8 +6,8 @@ use rolesmith_formats::{date::Utc, openpgp::Signer};
 use rolesmith_host::{
     build as host_build,
     publish::{
-        self as repository, Component, LowerVersion, PublishError, PublishInput, PublishWarning,
-        Published, Target,
+        self as repository, Component, Founded, LowerVersion, PublishError, PublishInput,
+        PublishWarning, Published, Target,
     },
 };
 use rolesmith_model::{fleet_file::Upstream, plan::Plan};
@@ -16,9 +16,10 @@ use super::{build, mirror};
 use crate::{
     app::{self, App},
     args::Publish,
-    project,
+    clusters, project,
     report::{Failure, Outcome, plural},
 };
+use rolesmith_host::clusters::FILE as LOCK;
 
 /// The repository, below the fleet's directory.
 pub const REPO_DIR: &str = "dist/repo";
@@ -46,6 +47,17 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
     } else {
         Vec::new()
     };
+    // Before versions are decided for facts that would not be published.
+    let founded = if args.rollback.is_none() {
+        let founded = clusters::founded(app, args.abandon_database.as_deref())?;
+        repository::check_founded(&root, suite, &founded).map_err(failure)?;
+        if let Founded::Abandoned(id) = &founded {
+            clusters::forget_database(app, id)?;
+        }
+        founded
+    } else {
+        Founded::Nothing
+    };
     let keys = project::keys(app, &plan)?;
     let signers: [&dyn Signer; 1] = [keys.signer.as_ref()];
     let valid_for_seconds = u64::from(plan.fleet.repository.valid_days) * 86_400;
@@ -67,12 +79,18 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
     for armored in build::also_trusted(app, &plan)? {
         trusted.push(host_build::public_forms(&armored)?.fingerprint);
     }
-    let published = repository::publish(
-        &target,
-        &input(app, &plan, components, valid_for_seconds, &signers, trusted),
-    )
-    .map_err(failure)?;
-    tell(app, &published, &root)
+    let before = repository::published_database(&root, suite).map_err(failure)?;
+    let mut input = input(app, &plan, components, valid_for_seconds, &signers);
+    input.also_trusted = trusted;
+    input.founded = founded;
+    let published = repository::publish(&target, &input).map_err(failure)?;
+    tell(app, &published, &root)?;
+    if let (None, Some(id)) = (before, &published.generation.database) {
+        app.say(format_args!(
+            "Genesis is closed: from now on the fleet's database is {id}, and nodes found no other."
+        ));
+    }
+    Ok(())
 }
 
 /// The directory that `--to` names. What looks like a URL would become a directory of that name, and nobody would find it.
@@ -101,7 +119,6 @@ fn input<'a>(
     components: Vec<Component>,
     valid_for_seconds: u64,
     signers: &'a [&'a dyn Signer],
-    also_trusted: Vec<String>,
 ) -> PublishInput<'a> {
     let fleet = &plan.fleet;
     PublishInput {
@@ -116,7 +133,8 @@ fn input<'a>(
         epoch: signers.iter().map(|s| s.created()).fold(app.now, u64::max),
         valid_for_seconds,
         signers,
-        also_trusted,
+        also_trusted: Vec::new(),
+        founded: Founded::Nothing,
     }
 }
 
@@ -133,6 +151,20 @@ fn failure(error: PublishError) -> Failure {
         PublishError::UnknownKey { .. } => "nodes would refuse it: name the new key's file in also_trusted under [repository], publish with the old key, \
              and change the key when all nodes have upgraded the keyring package (docs/fleet.md, Rotation)"
             .into(),
+        PublishError::Reopened { published } => format!(
+            "take {LOCK} from version control, or let `rolesmith status` write it again. Only when that database is gone for good: \
+             --abandon-database {published}"
+        ),
+        PublishError::OtherDatabase { published, .. } => format!(
+            "take the {LOCK} of this fleet from version control; nodes that hold the database {published} would refuse these facts"
+        ),
+        PublishError::RollbackReopens { .. } => {
+            "bring the fleet's files back to what they were then (version control has them), leave the newest cluster.lock, and publish"
+                .into()
+        }
+        PublishError::NotAbandoned { .. } => {
+            format!("name the database that {LOCK} names, or leave --abandon-database out")
+        }
         PublishError::LowerVersions(versions) => lower_versions(&versions.0),
         PublishError::SameVersionOtherBytes(other) => format!(
             "{} is not the one that was published: take the latest {} from version control; if that is lost, write \

@@ -14,6 +14,7 @@ use rolesmith_host::scan::SecretScan;
 use rolesmith_host::secrets::Secrets;
 use rolesmith_host::{archive, load};
 use rolesmith_model::archive_names::ArchiveNames;
+use rolesmith_model::cluster_lock::ClusterLock;
 use rolesmith_model::finding::Findings;
 use rolesmith_model::ids::FleetName;
 use rolesmith_model::plan::Plan;
@@ -97,6 +98,7 @@ impl Example {
             plan: &plan,
             ca_pem: &self.ca_pem,
             certificates: &self.certificates,
+            clusters: &ClusterLock::default(),
             signer: &self.signer,
             also_trusted: &[],
             scan: &self.scan,

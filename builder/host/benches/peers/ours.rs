@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rolesmith_formats::openpgp::{SecretKey, Signer};
-use rolesmith_host::publish::{Component, PoolFile, PublishInput, Target, publish};
+use rolesmith_host::publish::{Component, Founded, PoolFile, PublishInput, Target, publish};
 
 use crate::Outcome;
 use crate::debs::EPOCH;
@@ -57,6 +57,7 @@ impl<'a> Ours<'a> {
             valid_for_seconds: 864_000,
             signers: &signers,
             also_trusted: Vec::new(),
+            founded: Founded::Nothing,
         };
         let published = publish(&self.target, &input)?;
         if published.new_packages != added {

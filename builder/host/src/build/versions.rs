@@ -108,6 +108,7 @@ pub fn versions(
             plan,
             request.ca_pem,
             request.certificates,
+            request.clusters,
             &numbers,
             version,
         )

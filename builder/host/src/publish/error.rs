@@ -121,6 +121,44 @@ pub enum PublishError {
     /// Clients keep the higher versions that they have.
     #[error(transparent)]
     LowerVersions(LowerVersions),
+    /// Facts would let a second database be made.
+    #[error(
+        "genesis would be open again: the published facts know the database {published}, and cluster.lock knows none"
+    )]
+    Reopened {
+        /// The database that the current generation's facts know.
+        published: String,
+    },
+    /// Nodes would refuse the data that they have.
+    #[error("the published facts know the database {published}, and cluster.lock names {offered}")]
+    OtherDatabase {
+        /// The database that the current generation's facts know.
+        published: String,
+        /// The one of the facts that were to be published.
+        offered: String,
+    },
+    /// An earlier generation's facts know another database than today's, or none.
+    #[error(
+        "generation {id} was published with facts that know {}, and those of today know {}",
+        database(earlier),
+        database(known)
+    )]
+    RollbackReopens {
+        /// The generation.
+        id: u64,
+        /// What its facts know.
+        earlier: Option<String>,
+        /// What today's know.
+        known: Option<String>,
+    },
+    /// The database that was named as gone for good is not the published one.
+    #[error("the published facts know the database {published}, not {named}")]
+    NotAbandoned {
+        /// What the facts know.
+        published: String,
+        /// The database that was named.
+        named: String,
+    },
     /// The generation to go back to is not kept.
     #[error("{codename} has no generation {id} any more")]
     NoGeneration {
@@ -129,6 +167,13 @@ pub enum PublishError {
         /// The generation asked for.
         id: u64,
     },
+}
+
+fn database(id: &Option<String>) -> String {
+    id.as_ref().map_or_else(
+        || "no database".to_owned(),
+        |id| format!("the database {id}"),
+    )
 }
 
 /// Packages whose versions went back.

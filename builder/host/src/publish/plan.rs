@@ -95,11 +95,12 @@ pub(super) fn by_hash(path: &str, algorithm: &str, digest: &str) -> String {
     format!("{directory}/by-hash/{algorithm}/{digest}")
 }
 
-/// Makes the plan that publishes `signed` as generation `id`, with the packages that the pool lacks. `versions` is what
-/// the repository remembers of the highest versions.
+/// Makes the plan that publishes `signed` as generation `id`, with the packages that the pool lacks. `database` is the
+/// one that its facts know, `versions` what the repository remembers of the highest versions.
 pub fn plan(
     id: u64,
     signed: &SignedRepository,
+    database: Option<String>,
     new_pool_files: Vec<NewPoolFile>,
     versions: &str,
 ) -> PublishPlan {
@@ -162,6 +163,7 @@ pub fn plan(
         fields: signed.fields.clone(),
         in_release: Sha256::of(signed.in_release.as_bytes()),
         indexes,
+        database,
     };
     let record = generation.record_path();
     let copy = generation.in_release_path();

@@ -4,6 +4,7 @@ use rolesmith_formats::apt::Repository;
 use rolesmith_formats::openpgp::Signer;
 
 use super::execute::{execute, make_directory};
+use super::founded::{self, Founded};
 use super::journal::Journal;
 use super::lock::Lock;
 use super::plan::{self, Step};
@@ -93,6 +94,12 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Refuses facts that know another database than those that are published, or none any more.
+    pub(super) fn check_founded(&self, founded: &Founded) -> Result<(), PublishError> {
+        let published = founded::published(&self.target.root, self.codename, &self.records)?;
+        founded.check(published.as_deref())
+    }
+
     /// Date and Valid-Until, and what deserves attention about them and what else was found at the beginning.
     pub(super) fn dates(
         &self,
@@ -123,6 +130,7 @@ impl<'a> Session<'a> {
     pub(super) fn finish(
         mut self,
         repository: Repository,
+        database: Option<String>,
         signers: &[&dyn Signer],
         new_pool_files: Vec<plan::NewPoolFile>,
     ) -> Result<(Generation, usize), PublishError> {
@@ -132,6 +140,7 @@ impl<'a> Session<'a> {
         let plan = plan::plan(
             self.records.next_id(),
             &signed,
+            database,
             new_pool_files,
             &self.versions.to_text(),
         );

@@ -37,6 +37,9 @@ pub struct Generation {
     pub in_release: Sha256,
     /// Its indexes by path below `dists/<codename>/`.
     pub indexes: BTreeMap<String, IndexRecord>,
+    /// System identifier of the database that its facts know; none while genesis is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
 }
 
 impl Generation {

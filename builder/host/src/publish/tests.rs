@@ -57,7 +57,7 @@ fn plan_for(names: &[String]) -> PublishPlan {
         in_release: "signed".to_owned(),
         files,
     };
-    plan(7, &signed, missing, "end\n")
+    plan(7, &signed, None, missing, "end\n")
 }
 
 /// The kind of a path, in the order in which kinds have to be placed.

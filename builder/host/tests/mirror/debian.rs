@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use rand::SeedableRng as _;
 use rolesmith_formats::openpgp::{SecretKey, Signer};
 use rolesmith_host::mirror::{Closure, MirrorRequest, Sources, components, fetch, resolve};
-use rolesmith_host::publish::{PublishInput, Target, publish, verify};
+use rolesmith_host::publish::{Founded, PublishInput, Target, publish, verify};
 
 /// What the roles of the reference deployment install; the rest of the list depends on the suite.
 const PACKAGES: &str = "repmgr pgbouncer redis-server redis-sentinel nginx rsyslog rsyslog-openssl rsyslog-relp fail2ban \
@@ -70,6 +70,7 @@ fn mirror(request: &MirrorRequest, directory: &Path, run: &str) {
         valid_for_seconds: 7 * 86_400,
         signers: &signers,
         also_trusted: Vec::new(),
+        founded: Founded::Nothing,
     };
     publish(&target, &input).unwrap();
     std::fs::write(directory.join("key.asc"), key.public_key_armored().unwrap()).unwrap();

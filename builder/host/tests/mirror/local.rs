@@ -14,7 +14,9 @@ use rolesmith_host::mirror::{
     Archive, Closure, MirrorError, MirrorRequest, Progress, Sources, components, fetch,
     forget_others, resolve,
 };
-use rolesmith_host::publish::{Component, PoolFile, PublishInput, Target, publish, verify};
+use rolesmith_host::publish::{
+    Component, Founded, PoolFile, PublishInput, Target, publish, verify,
+};
 
 const KEY_CREATED: u64 = 1_704_067_200;
 
@@ -154,6 +156,7 @@ fn publish_suite(root: &Path, codename: &str, components: Vec<Component>, key: &
         valid_for_seconds: 3600,
         signers: &[key as &dyn Signer],
         also_trusted: Vec::new(),
+        founded: Founded::Nothing,
     };
     publish(
         &Target::new(root, root.with_extension("index-cache")),

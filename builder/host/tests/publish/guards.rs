@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rolesmith_formats::openpgp::Signer;
 use rolesmith_host::publish::{
-    Fault, LowerVersion, PoolFile, PublishError, PublishWarning, Published, generations, publish,
-    rollback, verify,
+    Fault, Founded, LowerVersion, PoolFile, PublishError, PublishWarning, Published, generations,
+    publish, published_database, rollback, verify,
 };
 use walkdir::WalkDir;
 
@@ -374,4 +374,101 @@ fn a_package_is_copied_and_not_linked() {
         matches!(refused, Err(PublishError::ChangedFile { .. })),
         "{refused:?}"
     );
+}
+
+/// A publication of facts of that version, which know that much of the database.
+fn publish_facts(
+    directory: &Path,
+    version: &str,
+    founded: Founded,
+) -> Result<Published, PublishError> {
+    let key = key(1);
+    let signers: [&dyn Signer; 1] = [&key];
+    let packages = files([deb("acme-facts", version, "all")]);
+    let mut input = input(packages, &signers, START);
+    input.founded = founded;
+    publish(&target(directory), &input)
+}
+
+#[test]
+fn genesis_that_was_closed_stays_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = target(directory.path()).root;
+    let database = |id: &str| Founded::Database(id.to_owned());
+    publish_facts(directory.path(), "1", Founded::Nothing).unwrap();
+    publish_facts(directory.path(), "2", database("7")).unwrap();
+    assert_eq!(
+        published_database(&root, "fleet").unwrap().as_deref(),
+        Some("7")
+    );
+    let before = tree(&root);
+    // The lock was lost, or is another fleet's.
+    let lost = publish_facts(directory.path(), "3", Founded::Nothing);
+    assert!(
+        matches!(&lost, Err(PublishError::Reopened { published }) if published == "7"),
+        "{lost:?}"
+    );
+    let other = publish_facts(directory.path(), "3", database("8"));
+    assert!(
+        matches!(other, Err(PublishError::OtherDatabase { .. })),
+        "{other:?}"
+    );
+    // Machines made anew would act upon facts of an earlier generation too.
+    let key = key(1);
+    let signers: [&dyn Signer; 1] = [&key];
+    let back = |id| {
+        rollback(
+            &target(directory.path()),
+            "fleet",
+            id,
+            START,
+            86_400,
+            &signers,
+        )
+    };
+    let open = back(1);
+    assert!(
+        matches!(open, Err(PublishError::RollbackReopens { id: 1, .. })),
+        "{open:?}"
+    );
+    assert_eq!(tree(&root), before);
+    publish_facts(directory.path(), "3", database("7")).unwrap();
+    let again = back(2).unwrap();
+    assert_eq!(again.generation.database.as_deref(), Some("7"));
+    let lost = publish_facts(directory.path(), "4", Founded::Nothing);
+    assert!(
+        matches!(lost, Err(PublishError::Reopened { .. })),
+        "{lost:?}"
+    );
+    // Only its operator's word ends a database, and the right one.
+    let wrong = publish_facts(directory.path(), "4", Founded::Abandoned("8".into()));
+    assert!(
+        matches!(wrong, Err(PublishError::NotAbandoned { .. })),
+        "{wrong:?}"
+    );
+    publish_facts(directory.path(), "4", Founded::Abandoned("7".into())).unwrap();
+    assert_eq!(published_database(&root, "fleet").unwrap(), None);
+    let closed = back(3);
+    assert!(
+        matches!(closed, Err(PublishError::RollbackReopens { .. })),
+        "{closed:?}"
+    );
+    publish_facts(directory.path(), "5", database("9")).unwrap();
+}
+
+#[test]
+fn a_new_suite_of_the_fleet_has_its_database_too() {
+    let directory = tempfile::tempdir().unwrap();
+    publish_facts(directory.path(), "1", Founded::Database("7".into())).unwrap();
+    let key = key(1);
+    let signers: [&dyn Signer; 1] = [&key];
+    let mut input = input(files([deb("acme-facts", "2", "all")]), &signers, START);
+    input.codename = "next".to_owned();
+    let lost = publish(&target(directory.path()), &input);
+    assert!(
+        matches!(lost, Err(PublishError::Reopened { .. })),
+        "{lost:?}"
+    );
+    input.founded = Founded::Database("7".into());
+    publish(&target(directory.path()), &input).unwrap();
 }

@@ -11,7 +11,9 @@ use rolesmith_formats::control::Paragraph;
 use rolesmith_formats::deb::{Deb, DebInput, SignedDeb};
 use rolesmith_formats::openpgp::{SecretKey, Signer};
 use rolesmith_formats::tarball::Entry;
-use rolesmith_host::publish::{Component, Generation, PoolFile, PublishInput, Target, generations};
+use rolesmith_host::publish::{
+    Component, Founded, Generation, PoolFile, PublishInput, Target, generations,
+};
 
 /// 2024-01-01: keys are older than everything they sign.
 pub(crate) const KEY_CREATED: u64 = 1_704_067_200;
@@ -118,6 +120,7 @@ pub(crate) fn input<'a>(
         valid_for_seconds: 86_400,
         signers,
         also_trusted: Vec::new(),
+        founded: Founded::Nothing,
     }
 }
 

@@ -86,6 +86,8 @@ pub(super) fn fresh() -> Observed {
             suite: "trixie".to_owned(),
             version: 7,
             genesis: Genesis::Open,
+            system_id: None,
+            redis_genesis: None,
             agent_port: rolesmith_model::facts::AGENT_PORT,
             clusters: BTreeMap::new(),
             members: vec![Member {

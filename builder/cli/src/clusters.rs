@@ -1,0 +1,85 @@
+//! What is known of the fleet's clusters: read from cluster.lock, and learnt from what members say.
+
+use std::fs;
+
+use rolesmith_host::{
+    build::read_lock,
+    clusters::{self, ClusterLock, ClusterLockError, FILE},
+    publish::Founded,
+};
+use rolesmith_model::{
+    finding::{Finding, Findings, Place},
+    manifest::ClusterKind,
+    plan::Plan,
+    source::SourceId,
+};
+
+use crate::{
+    app::App,
+    report::{Failure, Outcome},
+};
+
+fn failure(error: ClusterLockError) -> Failure {
+    let help = error.help();
+    Failure::because(&error, help)
+}
+
+/// cluster.lock; where there is none, no cluster is known.
+pub fn lock(app: &App) -> Outcome<ClusterLock> {
+    clusters::read(&app.dir).map_err(failure)
+}
+
+/// What the next facts know of the database.
+pub fn founded(app: &App, abandoned: Option<&str>) -> Outcome<Founded> {
+    if let Some(id) = abandoned {
+        return Ok(Founded::Abandoned(id.to_owned()));
+    }
+    Ok(match lock(app)?.database {
+        Some(database) => Founded::Database(database.system_id),
+        None => Founded::Nothing,
+    })
+}
+
+/// Takes the whole lock away: with the database go the machines that held it, and their Redis. First of all, because a lock
+/// that is left behind would close genesis again for a database that is gone.
+pub fn forget_database(app: &App, id: &str) -> Outcome {
+    let path = app.dir.join(FILE);
+    match lock(app)?.database {
+        Some(database) if database.system_id != id => Err(Failure::new(
+            format!("{FILE} names the database {}, not {id}", database.system_id),
+            "name the database that is gone for good",
+        )),
+        _ => match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Warns while genesis is open: once facts were built, machines may act upon them.
+pub fn findings(app: &App, plan: &Plan, fleet: SourceId) -> Outcome<Vec<Finding>> {
+    let clustered: Vec<_> = plan
+        .roles
+        .iter()
+        .filter(|role| role.cluster == Some(ClusterKind::Postgresql))
+        .map(|role| &role.name)
+        .collect();
+    let first = plan
+        .nodes
+        .iter()
+        .find(|node| node.roles.iter().any(|role| clustered.contains(&role)));
+    let built =
+        read_lock(&app.dir).is_ok_and(|lock| lock.packages.contains_key(&plan.facts_package()));
+    let (Some(node), None, true) = (first, lock(app)?.database, built) else {
+        return Ok(Vec::new());
+    };
+    let mut findings = Findings::new();
+    findings.warning(
+        "fleet::genesis-open",
+        Place::new(fleet, plan.fleet.nodes[&node.name].span.clone()),
+        "genesis is open: the facts let a database be made from nothing".to_owned(),
+        "a majority of machines made anew from their seeds would found a second, empty database",
+        "once the fleet runs, `rolesmith status` (in the lab: `rolesmith lab status`) writes cluster.lock; commit it and publish again",
+    );
+    Ok(findings.into_sorted())
+}
