@@ -6,6 +6,7 @@ use rolesmith_model::facts::{ADDRESS_PLACEHOLDER, NodeFacts};
 use rolesmith_model::manifest::{HealthCheck, Probe};
 use serde::{Deserialize, Serialize};
 
+use crate::drain;
 use crate::files::{self, Root, Seen};
 use crate::observe;
 use crate::probe::probe;
@@ -15,6 +16,9 @@ use crate::program::Programs;
 pub const HEALTH_FILE: &str = "/run/rolesmith-agent/health.json";
 /// Seconds between two looks.
 pub const INTERVAL: u64 = 10;
+/// The problem of a node that is well, and out of service.
+pub const DRAINED: &str =
+    "drained: its operator took it out of service; `rolesmith-agent undrain` ends that";
 /// Seconds after which a look is too old to count; three looks in a row were missed.
 pub const STALE: u64 = 3 * INTERVAL + 5;
 
@@ -39,7 +43,7 @@ pub struct Health {
     pub healthy: bool,
     /// When it was looked at (Unix seconds).
     pub at: u64,
-    /// Why there are no checks, where that is so.
+    /// Why there are no checks, where that is so; or that the node is drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// Every check, by role.
@@ -113,6 +117,7 @@ pub fn look(root: &Root, programs: &(impl Programs + Sync), now: u64) -> Health 
         }
     };
     let checks = located(programs, node);
+    let drained = drain::since(root).map(|_| DRAINED.to_owned());
     let checks: Vec<Checked> = thread::scope(|scope| {
         let looks: Vec<_> = checks
             .iter()
@@ -131,12 +136,12 @@ pub fn look(root: &Root, programs: &(impl Programs + Sync), now: u64) -> Health 
             })
             .collect()
     });
-    let healthy = checks.iter().all(|check| check.problem.is_none());
+    let healthy = drained.is_none() && checks.iter().all(|check| check.problem.is_none());
     Health {
         enrolled: true,
         healthy,
         at: now,
-        problem: None,
+        problem: drained,
         checks,
     }
 }
@@ -208,6 +213,12 @@ mod tests {
             &node("true"),
         );
         assert!(look(&root, &Machine, 1).healthy);
+        drain::mark(&root, 1).unwrap();
+        let drained = look(&root, &Machine, 2);
+        assert_eq!((drained.healthy, drained.checks.len()), (false, 2));
+        assert_eq!(drained.problems(), [DRAINED]);
+        drain::unmark(&root).unwrap();
+        assert!(look(&root, &Machine, 3).healthy);
     }
 
     #[test]

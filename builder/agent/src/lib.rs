@@ -12,6 +12,7 @@ pub mod apply;
 pub mod cli;
 pub mod cluster;
 pub mod decide;
+pub mod drain;
 pub mod fetch;
 pub mod files;
 pub mod firewall;
