@@ -48,6 +48,7 @@ enum Command {
     Logs(commands::logs::Logs),
     Poke(commands::poke::Poke),
     Switchover(commands::switchover::Switchover),
+    Recover(commands::recover::Recover),
     Redis(commands::redis::Redis),
 }
 
@@ -80,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => args.run(),
         Command::Poke(args) => args.run(),
         Command::Switchover(args) => args.run(),
+        Command::Recover(args) => args.run(),
         Command::Redis(args) => args.run(),
     };
     // A reader that went away (`| head`) is no failure of ours.

@@ -9,6 +9,7 @@ pub(crate) mod firewall;
 pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod poke;
+pub(crate) mod recover;
 pub(crate) mod redis;
 pub(crate) mod run;
 pub(crate) mod status;

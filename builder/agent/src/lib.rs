@@ -27,6 +27,7 @@ pub mod observe;
 pub mod postgres;
 pub mod probe;
 pub mod program;
+pub mod recovery;
 pub mod redis;
 pub mod runtime;
 pub mod state;

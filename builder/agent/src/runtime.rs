@@ -8,15 +8,20 @@
 //! - [`store`] keeps the durable state.
 //! - [`report`] is what people see of it.
 //! - [`watch`] finds the primary for nodes that have no part in the cluster.
-//! - [`control`] hears the operator of this machine.
+//! - [`control`] hears the operator of this machine, [`operator`] answers.
+//! - [`survey`] gathers how all members are.
+//! - [`talk`] makes and takes what members say to each other.
 
 pub mod control;
 mod deciders;
+mod operator;
 pub mod report;
 pub mod store;
+pub mod survey;
+mod talk;
 pub mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,21 +34,21 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::cluster::{
-    Action, ActionId, ClusterFacts, Config, Durable, Effect, Envelope, Epoch, EpochRow, Failure,
-    Incarnation, Lane, Observed, Outcome, Refusal, Reply, Request, RequestId, Response, Step,
-    Unreachable,
+    Action, ActionId, ClusterFacts, Durable, Effect, Envelope, EpochRow, Failure, Lane, Observed,
+    Outcome, Reply, Request, RequestId, Step, Unreachable,
 };
 use crate::files::{self, Access, Root};
 use crate::net::limits::Limits;
 use crate::net::material::{Material, MaterialError, Stamps};
 use crate::net::sessions::Machine;
-use crate::net::{Event, Net, Peer};
+use crate::net::{Event, Net};
 use crate::notify::{Notifier, watchdog};
 use crate::program::Programs;
 use crate::redis::settings::FOUNDER_FILE;
 pub use deciders::{Database, Decide, Executor, NoDatabase, cluster_facts};
 use report::ClusterReport;
 use store::{Store, StoreError};
+use talk::{expected, json, name, understand};
 
 /// How often the database is looked at when nothing calls for it.
 const LOOK: Duration = Duration::from_millis(250);
@@ -185,6 +190,8 @@ struct Runtime<'a, D, E, P> {
     pooler: Option<EpochRow>,
     pooling: bool,
     requests: RequestId,
+    surveys: Vec<survey::Survey>,
+    said: operator::Said,
 }
 
 impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
@@ -240,6 +247,8 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
             pooler: None,
             pooling: false,
             requests: OWN,
+            surveys: Vec::new(),
+            said: operator::Said::default(),
         })
     }
 
@@ -377,17 +386,30 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
                 let Some((from, envelope)) = self.admissible(&from, &body) else {
                     return Ok(());
                 };
+                let status = matches!(envelope.request, Request::Status);
                 match &mut self.core {
-                    Some(core) => {
+                    Some(core) if !status => {
                         let step = core.request(boottime(), &from, envelope);
                         self.carry(step, Some(reply))?;
                     }
-                    None => {
-                        let _ = reply.send(json(&self.bystander()));
+                    core => {
+                        let answer = match core {
+                            Some(core) => {
+                                let step = core.request(boottime(), &from, envelope);
+                                self.carry(step, None)?
+                            }
+                            None => Some(self.bystander()),
+                        };
+                        if let Some(answer) = answer {
+                            let _ = reply.send(json(&self.told(answer)));
+                        }
                     }
                 }
             }
             Event::Response { to, number, result } => {
+                let Some(result) = self.surveyed(number, result) else {
+                    return Ok(());
+                };
                 let answer = result
                     .ok()
                     .and_then(|(peer, body)| understand(&peer, &body));
@@ -402,62 +424,6 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
                     self.carry(step, None)?;
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// What a member may ask over the network, from the machine that it says it is. Who has no part in the cluster may ask
-    /// how things are, and tells nothing.
-    fn admissible(&self, from: &Peer, body: &[u8]) -> Option<(NodeName, Envelope)> {
-        let mut envelope: Envelope = serde_json::from_slice(body).ok()?;
-        let name = name(&from.name)?;
-        let told = Incarnation {
-            number: from.number,
-            id: from.id,
-        };
-        let allowed = match envelope.request {
-            Request::Switchover { .. } | Request::Recover { .. } => false,
-            Request::Status => true,
-            _ => self.members.contains(&name),
-        };
-        if !self.members.contains(&name) {
-            envelope.config = Config::default();
-        }
-        (allowed && envelope.incarnation == told).then_some((name, envelope))
-    }
-
-    /// What a node answers that has no part in the cluster.
-    fn bystander(&self) -> Reply {
-        Reply {
-            incarnation: self.durable.incarnation,
-            facts: self.material.borrow().facts.version,
-            config: None,
-            promised: Epoch::default(),
-            response: Response::Refused(Refusal::NoVoter),
-        }
-    }
-
-    fn envelope(&self, request: Request) -> Envelope {
-        Envelope {
-            incarnation: self.durable.incarnation,
-            facts: self.material.borrow().facts.version,
-            // Older than any: nobody learns from it, and whoever knows one tells it.
-            config: Config::default(),
-            request,
-        }
-    }
-
-    fn control(&mut self, asked: control::Asked) -> Result<(), RuntimeError> {
-        let envelope = self.envelope(asked.request);
-        let reply = match &mut self.core {
-            Some(core) => {
-                let step = core.request(boottime(), &self.me, envelope);
-                self.carry(step, None)?
-            }
-            None => Some(self.bystander()),
-        };
-        if let Some(reply) = reply {
-            let _ = asked.reply.send(reply);
         }
         Ok(())
     }
@@ -646,33 +612,6 @@ async fn until(wake: Option<u64>, now: u64) {
         }
         None => std::future::pending().await,
     }
-}
-
-fn name(text: &str) -> Option<NodeName> {
-    NodeName::new(text.to_owned()).ok()
-}
-
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    // Names are the only keys of our maps, so every value has a JSON form; an empty body is understood by nobody.
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
-/// A reply from the machine that it says it is from.
-fn understand(peer: &Peer, body: &[u8]) -> Option<Reply> {
-    let reply: Reply = serde_json::from_slice(body).ok()?;
-    let told = Incarnation {
-        number: peer.number,
-        id: peer.id,
-    };
-    (reply.incarnation == told).then_some(reply)
-}
-
-fn expected(config: &Config) -> BTreeMap<String, u64> {
-    config
-        .voters
-        .iter()
-        .map(|(name, incarnation)| (name.to_string(), incarnation.id))
-        .collect()
 }
 
 #[cfg(test)]

@@ -429,7 +429,9 @@ impl Core {
             && config.formed()
             && config.stamp == replaces
             && self.durable.data == DataState::Complete
-            && self.office.is_none();
+            && self.office.is_none()
+            // A majority that is not lost has a primary, which would go on beside this node.
+            && self.hears_primary(now).is_none();
         if !fit {
             return Response::Refused(Refusal::NotNow);
         }

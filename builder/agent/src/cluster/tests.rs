@@ -324,3 +324,137 @@ fn the_durable_state_survives_its_file() {
         durable
     );
 }
+
+fn asked(core: &mut Core, now: u64, from: &str, config: &Config, request: Request) -> Response {
+    let from = node(from);
+    let envelope = Envelope {
+        incarnation: Incarnation { number: 1, id: 1 },
+        facts: 1,
+        config: config.clone(),
+        request,
+    };
+    let step = core.request(now, &from, envelope);
+    let reply = step.effects.into_iter().find_map(|effect| match effect {
+        Effect::Reply(reply) => Some(reply.response),
+        _ => None,
+    });
+    reply.expect("every request is answered")
+}
+
+#[test]
+fn a_lost_majority_is_ended_once_and_never_beside_a_primary() {
+    let mut config = config(&["n1", "n2", "n3"], &[], 1);
+    config.stamp = Stamp {
+        epoch: Epoch(3),
+        version: 6,
+    };
+    let declared = config.voters.iter().map(|(name, machine)| {
+        let declared = Declared {
+            incarnation: machine.number,
+            data: true,
+        };
+        (name.clone(), declared)
+    });
+    let facts = ClusterFacts {
+        version: 1,
+        genesis: rolesmith_model::facts::Genesis::Closed,
+        system_id: Some(config.system_id),
+        members: declared.collect(),
+        synchronous: 1,
+    };
+    let durable = Durable {
+        promise: Some(Promise {
+            epoch: Epoch(3),
+            holder: node("n2"),
+        }),
+        config: config.clone(),
+        data: DataState::Complete,
+        facts: 1,
+        ..Durable::fresh(config.voters[&node("n1")])
+    };
+    let start = || {
+        Core::new(
+            node("n1"),
+            facts.clone(),
+            Timing::default(),
+            durable.clone(),
+            1000,
+            1,
+        )
+    };
+    let order = |stamp: Stamp| Request::Recover {
+        survivor: node("n1"),
+        replaces: stamp,
+    };
+    let refused = Response::Refused(Refusal::NotNow);
+
+    // The primary is heard: its majority is not lost, and it would go on.
+    let mut core = start();
+    let beat = Request::Beat(Beat {
+        epoch: Epoch(3),
+        attach: true,
+        confirmed: true,
+        lineage: vec![row(3, "n2", 1, 0)],
+        sync: SyncSetting::default(),
+        sent: 1,
+    });
+    let heard = asked(&mut core, 2000, "n2", &config, beat);
+    assert!(matches!(heard, Response::Followed { .. }), "{heard:?}");
+    let none = Config::default();
+    assert_eq!(
+        asked(&mut core, 2001, "n1", &none, order(config.stamp)),
+        refused
+    );
+    // Long after it fell silent.
+    let later = 2000 + 60_000;
+    // Not this configuration, not by another node's word.
+    let other = Stamp {
+        version: 5,
+        ..config.stamp
+    };
+    assert_eq!(asked(&mut core, later, "n1", &none, order(other)), refused);
+    assert_eq!(
+        asked(&mut core, later, "n2", &none, order(config.stamp)),
+        refused
+    );
+    assert_eq!(
+        asked(&mut core, later, "n1", &none, order(config.stamp)),
+        Response::Ok
+    );
+    let alone = core.durable().config.clone();
+    assert_eq!(alone.voters.len(), 1);
+    assert!(alone.stamp.epoch > Epoch(1_000_000));
+    // The same order again, now and after a restart.
+    assert_eq!(
+        asked(&mut core, later + 1, "n1", &none, order(config.stamp)),
+        refused
+    );
+    let mut again = Core::new(
+        node("n1"),
+        facts.clone(),
+        Timing::default(),
+        core.durable().clone(),
+        later + 2,
+        2,
+    );
+    assert_eq!(
+        asked(&mut again, later + 2, "n1", &none, order(config.stamp)),
+        refused
+    );
+    // A copy that is not whole survives nothing.
+    let mut empty = Core::new(
+        node("n1"),
+        facts,
+        Timing::default(),
+        Durable {
+            data: DataState::Cloning(Epoch(3)),
+            ..durable
+        },
+        1000,
+        1,
+    );
+    assert_eq!(
+        asked(&mut empty, later, "n1", &none, order(config.stamp)),
+        refused
+    );
+}

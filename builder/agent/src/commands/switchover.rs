@@ -33,9 +33,7 @@ impl Switchover {
                 }
                 other => End::Error(format!("refused: {other:?}")),
             },
-            Err(error) => End::Error(format!(
-                "rolesmith-cluster.service does not answer ({error}); only root may ask it"
-            )),
+            Err(error) => End::Error(control::silent(&error)),
         }
     }
 }

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, SigningKey as _, date_time_ymd,
 };
 use rolesmith_model::facts::{FACTS_FORMAT, Facts, Genesis, Identity, Member, Origin};
+use rolesmith_model::ids::NodeName;
 use rolesmith_model::manifest::ClusterKind;
+use rolesmith_model::recovery::{ORDER_FORMAT, Order, SignedOrder};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::material::{Material, Parts};
+use crate::cluster::{Config, DataState, RoleWord, StatusReport};
 use crate::files::digest;
 
 /// A day in seconds.
@@ -36,6 +39,16 @@ impl Authority {
         Self {
             issuer: Issuer::new(params, key),
             pem,
+        }
+    }
+
+    /// An order as the operator signs it.
+    pub(crate) fn order(&self, order: Order) -> SignedOrder {
+        let signature = self.issuer.key().sign(&order.statement()).unwrap();
+        SignedOrder {
+            format: ORDER_FORMAT,
+            order,
+            signature: signature.iter().map(|byte| format!("{byte:02x}")).collect(),
         }
     }
 
@@ -200,5 +213,23 @@ impl Fleet {
             address: None,
         })
         .unwrap()
+    }
+}
+
+/// What a member says of itself that knows no cluster.
+pub(crate) fn status(node: &str) -> StatusReport {
+    StatusReport {
+        node: NodeName::new(node.to_owned()).unwrap(),
+        role: RoleWord::Waiting,
+        promised: None,
+        primary: None,
+        row: None,
+        position: None,
+        system_id: None,
+        data: DataState::Empty,
+        standbys: BTreeMap::new(),
+        config: Config::default(),
+        facts: 1,
+        alarms: Vec::new(),
     }
 }

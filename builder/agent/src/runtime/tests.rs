@@ -10,9 +10,12 @@ use rolesmith_model::facts::{
 use tokio::time::timeout;
 
 use super::*;
-use crate::cluster::{Lsn, Promise, StatusReport, Timeline};
+use crate::cluster::{Config, Epoch, Incarnation, Lsn, Promise, Response, StatusReport, Timeline};
+use crate::net::Peer;
 use crate::net::testing::Fleet;
 use crate::program::{Call, Ended, ProgramError};
+
+mod operator;
 
 /// No program is run in these tests.
 struct NoPrograms;
@@ -79,7 +82,11 @@ impl Decide for Fake {
             facts: 1,
             config: None,
             promised: self.durable.promised(),
-            response: Response::Ok,
+            response: if status {
+                Response::Status(Box::new(self.status(0)))
+            } else {
+                Response::Ok
+            },
         };
         Step {
             persist: promise.then(|| Box::new(self.durable.clone())),
@@ -503,7 +510,7 @@ fn who_has_no_part_in_the_cluster_may_ask_how_things_are_and_nothing_else() {
         };
         assert_eq!(ask(grant(), 1).await, b"");
         let reply: Reply = serde_json::from_slice(&ask(Request::Status, 2).await).unwrap();
-        assert_eq!(reply.response, Response::Ok);
+        assert!(matches!(reply.response, Response::Status(_)), "{reply:?}");
         second.abort();
     });
 }
