@@ -48,6 +48,8 @@ enum Command {
     Logs(commands::logs::Logs),
     Poke(commands::poke::Poke),
     Switchover(commands::switchover::Switchover),
+    Drain(commands::drain::Drain),
+    Undrain(commands::drain::Undrain),
     Recover(commands::recover::Recover),
     Redis(commands::redis::Redis),
 }
@@ -81,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => args.run(),
         Command::Poke(args) => args.run(),
         Command::Switchover(args) => args.run(),
+        Command::Drain(args) => args.run(),
+        Command::Undrain(args) => args.run(),
         Command::Recover(args) => args.run(),
         Command::Redis(args) => args.run(),
     };
