@@ -59,6 +59,8 @@ pub enum Command {
     Enroll(Enroll),
     /// Write an address that was learnt after the machine was made into fleet.toml
     Record(Record),
+    /// Show the fleet as its members see it
+    Status(Status),
     /// Boot the fleet as real Debian machines on this one
     Lab(Lab),
     /// Print the JSON Schema of fleet.toml or role.toml
@@ -226,6 +228,34 @@ pub struct Record {
     pub node: String,
     /// Its private IPv4 address
     pub address: String,
+}
+
+/// How a node is reached that tells how the fleet is.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// Where ssh finds a node: host or user@host [default: the nodes' addresses, one after the other]
+    #[arg(long, value_name = "HOST")]
+    pub ssh: Option<String>,
+    /// User on the nodes, where --ssh does not say it [default: as ssh is configured]
+    #[arg(long, value_name = "USER", conflicts_with = "ssh")]
+    pub user: Option<String>,
+    /// Port of its sshd [default: the node's ssh_port; with --ssh as ssh is configured]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Options for ssh, such as -i FILE or -o ProxyJump=HOST
+    #[arg(long = "ssh-option", value_name = "OPTION", allow_hyphen_values = true)]
+    pub ssh_options: Vec<String>,
+    /// Read what `rolesmith-agent status --fleet --json` printed on a node; - reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ssh", "user", "port", "ssh_options"])]
+    pub from: Option<PathBuf>,
+}
+
+/// rolesmith status
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Whom to ask
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 /// rolesmith lab

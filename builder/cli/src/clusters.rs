@@ -12,6 +12,7 @@ use rolesmith_model::{
     manifest::ClusterKind,
     plan::Plan,
     source::SourceId,
+    status::FleetStatus,
 };
 
 use crate::{
@@ -54,6 +55,38 @@ pub fn forget_database(app: &App, id: &str) -> Outcome {
             _ => Ok(()),
         },
     }
+}
+
+/// Writes down what is new in what the members say, and says so.
+pub fn learn(app: &App, status: &FleetStatus) -> Outcome {
+    let known = lock(app)?;
+    let learnt = known.learn(status, app.now).map_err(|error| {
+        Failure::because(
+            &error,
+            "see whether these machines belong to this directory's fleet (a lab has a database of its own); `rolesmith publish \
+             --abandon-database` is for a database that is gone for good",
+        )
+    })?;
+    if learnt == known {
+        return Ok(());
+    }
+    clusters::write(&app.dir, &learnt).map_err(failure)?;
+    match &learnt.database {
+        Some(database) if known.database.is_none() => app.say(format_args!(
+            "{FILE} now names the database {}: commit it, and `rolesmith publish` closes genesis.",
+            database.system_id
+        )),
+        _ => app.say(format_args!(
+            "{FILE} now knows that Redis has begun: commit it and publish."
+        )),
+    }
+    Ok(())
+}
+
+/// Whether there is something new in what the members say, or something that cannot be.
+pub fn has_news(app: &App, status: &FleetStatus) -> Outcome<bool> {
+    let known = lock(app)?;
+    Ok(known.learn(status, app.now).as_ref() != Ok(&known))
 }
 
 /// Warns while genesis is open: once facts were built, machines may act upon them.

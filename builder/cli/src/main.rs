@@ -7,6 +7,7 @@ mod commands;
 mod keys;
 mod progress;
 mod project;
+mod reach;
 mod report;
 mod upkeep;
 
@@ -47,6 +48,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::UserData(args) => commands::user_data::run(&app, args),
         Command::Enroll(args) => commands::enroll::run(&app, args),
         Command::Record(args) => commands::record::run(&app, args),
+        Command::Status(args) => commands::status::run(&app, args),
         Command::Lab(args) => commands::lab::run(&app, args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Completions(args) => commands::completions::run(args),

@@ -46,6 +46,15 @@ impl Failure {
 }
 
 impl Failure {
+    /// What happened, in one line, where it is not the failure but a remark that is to be made.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Message { message, .. } => message,
+            Self::Findings => "the fleet's files are wrong",
+            Self::Unread | Self::Status(_) => "a program failed",
+        }
+    }
+
     /// An error with all its causes, and a way out. Errors that have a way out of their own keep it.
     pub fn because(error: &(dyn Error + 'static), help: impl Into<String>) -> Self {
         Self::new(

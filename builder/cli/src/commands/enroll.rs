@@ -26,6 +26,7 @@ pub fn run(app: &App, args: &Enroll) -> Outcome {
         port: args.port,
         options: args.ssh_options.clone(),
         sudo: args.sudo,
+        patience: 20,
     })
     .map_err(|e| {
         Failure::because(

@@ -3,6 +3,7 @@
 pub mod args;
 mod drill;
 mod fault;
+mod members;
 mod place;
 mod verdict;
 
@@ -22,7 +23,8 @@ use self::{
 };
 use super::{publish, user_data};
 use crate::{
-    app::{App, line},
+    app::{App, line, out},
+    clusters,
     progress::Steps,
     project,
     report::{Failure, Outcome},
@@ -129,6 +131,12 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
             "look at `rolesmith lab logs NODE`",
         ));
     }
+    if let Some(told) = members::ask(&open(app)?)?
+        && let Err(why) = members::write_down(app, &told)
+    {
+        // The machines run all the same.
+        app.say(format_args!("warning: {}", why.text()));
+    }
     app.say("Every node runs. Try: rolesmith lab status; rolesmith lab exec NODE -- rolesmith-agent status");
     Ok(())
 }
@@ -150,6 +158,7 @@ fn bring_up(
     })?;
     let plan = project::plan(app)?;
     place::not_renamed(app, plan.fleet.name.as_str())?;
+    members::warn_of_closed_genesis(app, plan.fleet.name.as_str())?;
     for name in only {
         project::node(&plan, name)?;
     }
@@ -294,9 +303,12 @@ fn seconds(node: &NodeReport) -> String {
 fn status(app: &App) -> Outcome {
     let lab = open(app)?;
     let status = lab.status().map_err(lab_failure)?;
+    let told = members::ask(&lab)?;
     if app.json {
-        line(format_args!("{}", serde_json::to_string_pretty(&status)?))?;
-        return Ok(());
+        let mut value = serde_json::to_value(&status)?;
+        value["fleet"] = serde_json::to_value(told.as_ref().map(|told| &told.status))?;
+        line(format_args!("{}", serde_json::to_string_pretty(&value)?))?;
+        return told.map_or(Ok(()), |told| members::write_down(app, &told));
     }
     line(format_args!(
         "{:<16} {:<9} {:<15} {:<15} {:>8}  {:<22} ROLES",
@@ -333,6 +345,14 @@ fn status(app: &App) -> Outcome {
             "repository on {repository}, network namespace {}",
             status.namespace.display()
         ))?;
+    }
+    if let Some(told) = told {
+        line(format_args!(
+            "\nThe fleet as {} sees it:",
+            told.status.asked
+        ))?;
+        out(told.status.table())?;
+        members::write_down(app, &told)?;
     }
     Ok(())
 }
@@ -407,6 +427,15 @@ fn down(app: &App) -> Outcome {
         app.say(format_args!(
             "The lab of {name} is gone; {PACKAGES_DIR} and the repository are as they were."
         ));
+        if let Ok(lock) = clusters::lock(app)
+            && let Some(database) = lock.database
+        {
+            app.say(format_args!(
+                "cluster.lock still names the database {0}. If it was this lab's: `rolesmith publish --abandon-database {0}` before the \
+                 next `rolesmith lab up`.",
+                database.system_id
+            ));
+        }
     } else {
         app.say(format_args!("There is no lab of {name}."));
     }

@@ -12,4 +12,5 @@ pub mod plan;
 pub mod publish;
 pub mod record;
 pub mod schema;
+pub mod status;
 pub mod user_data;

@@ -1,5 +1,6 @@
 //! The manners of the commands: exit status, what they write and what they leave alone.
 
+mod clusters;
 mod documents;
 mod publishing;
 

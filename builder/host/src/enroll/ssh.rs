@@ -23,6 +23,8 @@ pub struct Target {
     pub options: Vec<String>,
     /// Becomes root by sudo, which must not ask for a password.
     pub sudo: bool,
+    /// Seconds until a machine that does not answer is given up.
+    pub patience: u32,
 }
 
 /// Why a machine could not be talked to.
@@ -118,15 +120,9 @@ impl Ssh {
 
     fn base(&self, port: Option<u16>) -> Command {
         let mut command = Command::new("ssh");
-        command.args([
-            "-T",
-            "-o",
-            "ConnectTimeout=20",
-            "-o",
-            "ServerAliveInterval=15",
-            "-o",
-            "ForwardAgent=no",
-        ]);
+        command.args(["-T", "-o"]);
+        command.arg(format!("ConnectTimeout={}", self.target.patience));
+        command.args(["-o", "ServerAliveInterval=15", "-o", "ForwardAgent=no"]);
         if let Some(port) = port {
             command.args(["-p", &port.to_string()]);
         }

@@ -1,6 +1,7 @@
 //! What may befall a node of the lab.
 
 use std::{
+    io::Write as _,
     os::unix::fs::MetadataExt as _,
     process::{Command, Stdio},
 };
@@ -80,13 +81,14 @@ pub fn renew(app: &App, node: &str) -> Outcome {
         app.say(format_args!("{node} is destroyed."));
     }
     // `lab up` renders the new seed itself. Printing this one, read to its end, is what makes the new incarnation count.
-    as_owner(app, &["user-data", node, "--replace"])?;
-    as_owner(app, &["publish"])
+    let help = format!("mend what it says, then run `rolesmith lab replace {node}` again");
+    as_owner(app, &["user-data", node, "--replace"], "", &help)?;
+    as_owner(app, &["publish"], "", &help)
 }
 
-/// Runs a command of rolesmith on the same fleet as whoever owns its directory: root, for whom the lab is, must not leave files of
+/// Runs a command of rolesmith on the same fleet, with that to read, as whoever owns its directory: root, for whom the lab is, must not leave files of
 /// its own in somebody's secrets/ and dist/.
-fn as_owner(app: &App, words: &[&str]) -> Outcome {
+pub fn as_owner(app: &App, words: &[&str], input: &str, help: &str) -> Outcome {
     let program = std::env::current_exe()?;
     let owner = std::fs::metadata(&app.dir)?;
     let mut command = if owner.uid() == 0 {
@@ -109,20 +111,27 @@ fn as_owner(app: &App, words: &[&str]) -> Outcome {
     };
     let directory = app.dir.canonicalize()?;
     command.arg("-C").arg(directory).args(words);
-    let output = command
-        .stdin(Stdio::null())
+    let mut child = command
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .output()?;
+        .spawn()?;
+    let pipe = child.stdin.take();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A program that ends early says why by its exit status.
+            if let Some(mut pipe) = pipe {
+                let _ = pipe.write_all(input.as_bytes());
+            }
+        });
+        child.wait_with_output()
+    })?;
     let said = String::from_utf8_lossy(&output.stderr);
     let what = words.first().copied().unwrap_or_default();
     if !output.status.success() {
         return Err(Failure::new(
             format!("rolesmith {what} failed: {}", said.trim()),
-            format!(
-                "mend what it says, then run `rolesmith lab replace {}` again",
-                words.get(1).unwrap_or(&"NODE")
-            ),
+            help,
         ));
     }
     if !said.trim().is_empty() {
