@@ -61,6 +61,11 @@ pub enum Command {
     Record(Record),
     /// Show the fleet as its members see it
     Status(Status),
+    /// End a lost majority: one node goes on alone
+    #[command(
+        long_about = "End a lost majority: NODE alone is the database's cluster afterwards, and what only the lost nodes had is lost. Without --accept-loss it only says what that would be. The order is signed with the key of the fleet's CA and is good for that node, its present configuration and one day."
+    )]
+    Recover(Recover),
     /// Boot the fleet as real Debian machines on this one
     Lab(Lab),
     /// Print the JSON Schema of fleet.toml or role.toml
@@ -254,6 +259,23 @@ pub struct Reach {
 #[derive(Debug, Args)]
 pub struct Status {
     /// Whom to ask
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// rolesmith recover
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// The node that goes on alone
+    pub node: String,
+    /// Do it: what only the other nodes have is lost
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// Write the signed order into a file (-: print it) instead of bringing it to the node; there, `rolesmith-agent recover FILE`
+    /// takes it
+    #[arg(long, short, value_name = "FILE", requires = "accept_loss")]
+    pub output: Option<PathBuf>,
+    /// How to reach the node
     #[command(flatten)]
     pub reach: Reach,
 }

@@ -9,9 +9,13 @@ mod pem;
 use rand::{RngCore as _, rngs::OsRng};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber, SigningKey as _,
+    date_time_ymd,
 };
-use rolesmith_model::ids::{FleetName, NodeName};
+use rolesmith_model::{
+    ids::{FleetName, NodeName},
+    recovery::{ORDER_FORMAT, Order, SignedOrder},
+};
 
 pub use certificate::Certificate;
 pub(crate) use certificate::hex;
@@ -142,6 +146,22 @@ impl Authority {
     #[must_use]
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
+    }
+
+    /// Signs an order that nodes verify with the authority's certificate.
+    ///
+    /// # Errors
+    /// [`CaError::Make`].
+    pub fn sign_order(&self, order: Order) -> Result<SignedOrder, CaError> {
+        let signature = self
+            .key
+            .sign(&order.statement())
+            .map_err(CaError::make("the order's signature"))?;
+        Ok(SignedOrder {
+            format: ORDER_FORMAT,
+            order,
+            signature: hex(&signature),
+        })
     }
 
     /// Issues a certificate for the key (PKCS #8, PEM) of a node. It begins [`BACKDATE`] before `now` (Unix seconds) and

@@ -11,6 +11,7 @@ pub mod mirror;
 pub mod plan;
 pub mod publish;
 pub mod record;
+pub mod recover;
 pub mod schema;
 pub mod status;
 pub mod user_data;

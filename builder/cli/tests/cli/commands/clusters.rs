@@ -236,3 +236,94 @@ fn the_first_node_that_answers_tells_how_all_are() {
     says(&run, "no node told how the fleet is");
     says(&run, "help: ");
 }
+
+/// The order that was brought, without what differs between two runs.
+fn order(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).expect("an order");
+    let mut order: Value = serde_json::from_str(&text).expect("JSON");
+    let signature = order["signature"].take();
+    assert!(
+        signature.as_str().is_some_and(|text| text.len() > 128),
+        "{signature}"
+    );
+    assert!(order["issued"].take().is_u64());
+    order
+}
+
+#[test]
+fn a_lost_majority_is_ended_by_the_operators_word_alone() {
+    let fleet = fleet();
+    // What is not lost is not recovered.
+    programs(&fleet, &told());
+    let recover = |args: &[&str]| {
+        let mut words = vec!["recover", "app-1", "--ssh", "app-1"];
+        words.extend(args);
+        over_ssh(&fleet, &words)
+    };
+    let run = recover(&["--accept-loss"]);
+    run.failed();
+    says(&run, "3 of 3 voters answer");
+
+    programs(&fleet, &alone());
+    let run = recover(&[]);
+    run.succeeded();
+    for word in [
+        "app-1 would go on alone, with the database 7481",
+        "app-2, app-3. Commits that only they have are lost",
+        "Nothing was done.",
+    ] {
+        says(&run, word);
+    }
+    let brought = fleet.path("../bin/order.json");
+    assert!(!brought.exists());
+    let run = recover(&["--accept-loss"]);
+    run.succeeded();
+    says(&run, "app-1 alone is the cluster now");
+    let expected = json!({
+        "format": 1, "fleet": "acme", "survivor": "app-1", "incarnation": 1, "machine": "0000000000000001",
+        "epoch": 2, "version": 5, "system_id": "7481", "issued": null, "signature": null
+    });
+    assert_eq!(order(&brought), expected);
+    // Without ssh.
+    fleet.write("told.json", alone().to_string());
+    let run = fleet.run(&[
+        "recover",
+        "app-1",
+        "--from",
+        "told.json",
+        "--accept-loss",
+        "--output",
+        "order.json",
+    ]);
+    run.succeeded();
+    assert_eq!(order(&fleet.path("order.json")), expected);
+
+    type Change = fn(&mut Value);
+    let cases: [(&str, Change); 5] = [
+        ("does not answer", |told| {
+            told["members"][0]["reachable"] = json!(false);
+        }),
+        ("is the primary", |told| {
+            told["members"][0]["database"]["role"] = json!("primary");
+        }),
+        ("no whole copy", |told| {
+            told["members"][0]["database"]["data"] = json!("cloning");
+        }),
+        ("newer data than app-1", |told| {
+            told["members"][1] = member(2, "standby");
+            // Another machine than the one that votes.
+            told["members"][1]["machine"] = json!("ffffffffffffffff");
+            told["members"][1]["database"]["position"] = json!(5001);
+        }),
+        ("never formed", |told| told["configuration"] = Value::Null),
+    ];
+    for (word, change) in cases {
+        let mut told = alone();
+        change(&mut told);
+        programs(&fleet, &told);
+        let run = recover(&["--accept-loss"]);
+        run.failed();
+        says(&run, word);
+        says(&run, "help: ");
+    }
+}
