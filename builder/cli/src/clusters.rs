@@ -89,6 +89,24 @@ pub fn has_news(app: &App, status: &FleetStatus) -> Outcome<bool> {
     Ok(known.learn(status, app.now).as_ref() != Ok(&known))
 }
 
+/// What has to be done before machines that are all made anew can form what the lock says was formed; nothing where it says
+/// nothing.
+pub fn before_a_new_beginning(lock: &ClusterLock) -> Option<String> {
+    match lock {
+        ClusterLock {
+            database: Some(database),
+            ..
+        } => Some(format!(
+            "{FILE} names the database {0}: if it is gone for good, `rolesmith publish --abandon-database {0}`",
+            database.system_id
+        )),
+        ClusterLock { redis: Some(_), .. } => Some(format!(
+            "{FILE} says that Redis has begun: if its data are gone for good, delete {FILE} and publish"
+        )),
+        _ => None,
+    }
+}
+
 /// Warns while genesis is open: once facts were built, machines may act upon them.
 pub fn findings(app: &App, plan: &Plan, fleet: SourceId) -> Outcome<Vec<Finding>> {
     let clustered: Vec<_> = plan

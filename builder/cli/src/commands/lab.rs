@@ -428,12 +428,10 @@ fn down(app: &App) -> Outcome {
             "The lab of {name} is gone; {PACKAGES_DIR} and the repository are as they were."
         ));
         if let Ok(lock) = clusters::lock(app)
-            && let Some(database) = lock.database
+            && let Some(way_out) = clusters::before_a_new_beginning(&lock)
         {
             app.say(format_args!(
-                "cluster.lock still names the database {0}. If it was this lab's: `rolesmith publish --abandon-database {0}` before the \
-                 next `rolesmith lab up`.",
-                database.system_id
+                "{way_out}, before the next `rolesmith lab up`."
             ));
         }
     } else {

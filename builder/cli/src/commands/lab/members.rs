@@ -47,14 +47,12 @@ pub fn write_down(app: &App, told: &Told) -> Outcome {
     )
 }
 
-/// Machines of a new lab have no database, and closed genesis lets them make none.
+/// Machines of a new lab hold no data, and closed genesis lets them make none.
 pub fn warn_of_closed_genesis(app: &App, fleet: &str) -> Outcome {
     let new = !state_dir(app, fleet)?.join("lab.json").exists();
-    if let (true, Some(database)) = (new, clusters::lock(app)?.database) {
+    if new && let Some(way_out) = clusters::before_a_new_beginning(&clusters::lock(app)?) {
         app.say(format_args!(
-            "warning: cluster.lock names the database {0}, and the new machines of this lab have none and may make none. If it is gone \
-             for good: `rolesmith publish --abandon-database {0}`",
-            database.system_id
+            "warning: the machines of this lab are new and wait for others that have the data. {way_out}, before the lab is booted."
         ));
     }
     Ok(())
