@@ -525,3 +525,16 @@ fn databases_that_stand_each_for_itself_have_no_cluster() {
     facts.clusters.clear();
     assert!(cluster_facts(&facts).members.is_empty());
 }
+
+#[test]
+fn closed_facts_name_the_database_and_facts_of_older_builders_none() {
+    let mut facts = Fleet::new(&["n1"]).facts;
+    let old = serde_json::to_value(&facts).unwrap();
+    assert!(old.get("system_id").is_none() && old.get("redis_genesis").is_none());
+    assert_eq!(cluster_facts(&facts).system_id, None);
+    facts.system_id = Some("18446744073709551615".to_owned());
+    let text = serde_json::to_string(&facts).unwrap();
+    let facts: Facts = serde_json::from_str(&text).unwrap();
+    let id = cluster_facts(&facts).system_id;
+    assert_eq!(id.map(|id| id.0), Some(u64::MAX));
+}

@@ -141,6 +141,15 @@ impl<'a> Loss<'a> {
                 "choose a node that does: `rolesmith-agent status` on it says \"standby\"",
             );
         };
+        if stamp != (configuration.epoch, configuration.version) {
+            return refuse(
+                format!(
+                    "{node} knows configuration {}.{}, and another member a newer one, {}.{}",
+                    stamp.0, stamp.1, configuration.epoch, configuration.version
+                ),
+                "see whether it reaches the others, and ask again in some seconds",
+            );
+        }
         if database.system_id.as_deref() != Some(system_id) {
             return refuse(
                 format!("the data on {node} are not those of the database {system_id}"),

@@ -299,7 +299,7 @@ fn a_lost_majority_is_ended_by_the_operators_word_alone() {
     assert_eq!(order(&fleet.path("order.json")), expected);
 
     type Change = fn(&mut Value);
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 6] = [
         ("does not answer", |told| {
             told["members"][0]["reachable"] = json!(false);
         }),
@@ -314,6 +314,10 @@ fn a_lost_majority_is_ended_by_the_operators_word_alone() {
             // Another machine than the one that votes.
             told["members"][1]["machine"] = json!("ffffffffffffffff");
             told["members"][1]["database"]["position"] = json!(5001);
+        }),
+        ("another member a newer one, 3.6", |told| {
+            told["configuration"]["epoch"] = json!(3);
+            told["configuration"]["version"] = json!(6);
         }),
         ("never formed", |told| told["configuration"] = Value::Null),
     ];
