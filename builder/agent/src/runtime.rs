@@ -8,9 +8,9 @@
 //! - [`store`] keeps the durable state.
 //! - [`report`] is what people see of it.
 //! - [`watch`] finds the primary for nodes that have no part in the cluster.
-//! - [`control`] hears the operator of this machine, [`operator`] answers.
+//! - [`control`] hears the operator of this machine, `operator` answers.
 //! - [`survey`] gathers how all members are.
-//! - [`talk`] makes and takes what members say to each other.
+//! - `talk` makes and takes what members say to each other.
 
 pub mod control;
 mod deciders;
