@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Access, Root, Seen};
 
-/// The mark. Everybody may see that it is there: nginx's health endpoint too.
+/// The mark. Everybody may see that it is there, a health endpoint too.
 pub const FILE: &str = "/var/lib/rolesmith/drained.json";
 
 /// What stands in it.

@@ -17,8 +17,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Take this node out of service (root)
 ///
-/// Its health endpoint and `rolesmith-agent health` say no from now on, also after a boot, so that the load balancer sends
-/// nobody here; a database that is primary here is handed over first. Nothing is stopped. `undrain` ends it.
+/// `rolesmith-agent health` says no from now on, also after a boot, and so does whatever looks for
+/// /var/lib/rolesmith/drained.json. A database that is primary here is handed over. Nothing is stopped. `undrain` ends it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drain {}
 
