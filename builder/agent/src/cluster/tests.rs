@@ -395,6 +395,8 @@ fn a_lost_majority_is_ended_once_and_never_beside_a_primary() {
         attach: true,
         confirmed: true,
         lineage: vec![row(3, "n2", 1, 0)],
+        history: Vec::new(),
+        kept_from: Lsn(0),
         sync: SyncSetting::default(),
         sent: 1,
     });

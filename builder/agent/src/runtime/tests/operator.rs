@@ -153,6 +153,7 @@ fn a_signed_order_ends_a_lost_majority_once() {
             k: 1,
             alone: None,
             system_id: SystemId(7),
+            founder: None,
         };
         let durable = Durable {
             config: config.clone(),
