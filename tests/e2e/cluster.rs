@@ -1,0 +1,86 @@
+//! The databases of a fleet become one cluster by themselves: whoever is booted first, however many at a time, and however
+//! often; and it grows and shrinks by fleet.toml alone.
+
+#[path = "cluster/growth.rs"]
+mod growth;
+#[path = "cluster/many.rs"]
+mod many;
+#[path = "cluster/order.rs"]
+mod order;
+
+use std::{io::Write as _, time::Duration};
+
+use rolesmith_tests::{
+    Fleet, LabGuard,
+    bare::step,
+    cluster::{await_whole, fleet_toml},
+    need_root,
+};
+
+const ROLES: [&str; 1] = ["db-primary-capable"];
+const NODES: [&str; 3] = ["one", "two", "three"];
+/// From the last boot until nothing is missing.
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "    {text}");
+}
+
+/// A fleet of these machines, published; none is booted.
+fn published(name: &str, nodes: &[&str]) -> Fleet {
+    need_root();
+    let fleet = Fleet::create(name, &fleet_toml(name, "trixie", nodes, &ROLES));
+    step("mirror and publish", || {
+        fleet.run(&["mirror"]);
+        fleet.run(&["publish"]);
+    });
+    fleet
+}
+
+/// What `make test` holds of all this: one order, and a member that comes and goes.
+#[test]
+#[ignore = "needs root: boots real machines"]
+fn grows_and_shrinks() {
+    let name = "grows";
+    let fleet = published(name, &NODES);
+    let _guard = LabGuard(&fleet);
+    order::boot(&fleet, name, ["two", "three", "one"]);
+    growth::fourth(&fleet, name);
+}
+
+#[test]
+#[ignore = "needs root: boots real machines"]
+fn every_order() {
+    let name = "orders";
+    let fleet = published(name, &NODES);
+    let _guard = LabGuard(&fleet);
+    let [one, two, three] = NODES;
+    for order in [
+        [one, two, three],
+        [one, three, two],
+        [two, one, three],
+        [two, three, one],
+        [three, one, two],
+        [three, two, one],
+    ] {
+        order::boot(&fleet, name, order);
+        fleet.run(&["lab", "down"]);
+    }
+}
+
+#[test]
+#[ignore = "needs root: boots real machines"]
+fn many_runs() {
+    let name = "runs";
+    let fleet = published(name, &NODES);
+    let _guard = LabGuard(&fleet);
+    step("lab up", || fleet.run(&["lab", "up"]));
+    await_whole(&fleet, name, &NODES, LIMIT);
+    many::runs(&fleet, name);
+}
+
+#[test]
+#[ignore = "needs root: boots real machines"]
+fn twenty_at_once() {
+    many::twenty();
+}

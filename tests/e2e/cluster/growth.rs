@@ -1,0 +1,59 @@
+//! A member more, and one less: fleet.toml is changed and published, and nothing else is done on any machine.
+
+use std::fs;
+
+use rolesmith_tests::{
+    Fleet,
+    bare::step,
+    cluster::{await_whole, fleet_toml},
+};
+
+use super::{LIMIT, NODES, ROLES, tell};
+
+const FOUR: [&str; 4] = ["one", "two", "three", "four"];
+
+/// A fourth machine joins, is primary for a while as well as any other, and leaves again.
+pub fn fourth(fleet: &Fleet, name: &str) {
+    let declare = |nodes: &[&str]| {
+        fs::write(
+            fleet.dir.join("fleet.toml"),
+            fleet_toml(name, "trixie", nodes, &ROLES),
+        )
+        .expect("fleet.toml can be written");
+        fleet.run(&["publish"]);
+    };
+    let before = await_whole(fleet, name, &NODES, LIMIT).0;
+    step("a fourth machine is declared and booted", || {
+        declare(&FOUR);
+        fleet.run(&["lab", "up", "four"]);
+        let (whole, took) = await_whole(fleet, name, &FOUR, LIMIT);
+        assert_eq!(whole, before);
+        tell(&format!("a member {took:.1?} after `lab up`"));
+    });
+    // Its settings are those of a fleet of four, the others' servers were started in one of three.
+    step("it is primary", || switchover(fleet, name, "four"));
+    step("and hands back", || {
+        switchover(fleet, name, &before.primary)
+    });
+    step("it is taken out of fleet.toml", || {
+        declare(&NODES);
+        // The machine runs on; nobody has told it to go.
+        let (whole, took) = await_whole(fleet, name, &NODES, LIMIT * 2);
+        assert_eq!(whole, before);
+        tell(&format!("gone from every view after {took:.1?}"));
+    });
+}
+
+fn switchover(fleet: &Fleet, name: &str, to: &str) {
+    let from = await_whole(fleet, name, &FOUR, LIMIT).0.primary;
+    fleet.must(&from, &format!("rolesmith-agent switchover {to}"));
+    let begun = std::time::Instant::now();
+    loop {
+        let (whole, took) = await_whole(fleet, name, &FOUR, LIMIT);
+        if whole.primary == to {
+            tell(&format!("from {from} to {to}: whole after {took:.1?}"));
+            return;
+        }
+        assert!(begun.elapsed() < LIMIT, "{from} is primary still");
+    }
+}
