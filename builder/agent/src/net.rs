@@ -197,7 +197,10 @@ impl Shared {
     /// Lets a machine in under its name, or says that another one has it.
     fn admit(&self, name: &str, machine: &Machine) -> Result<(), Refusal> {
         let now = self.now();
-        self.state().sessions.admit(name, machine, now)
+        let mut state = self.state();
+        state.sessions.admit(name, machine, now)?;
+        state.refusals.welcome(name);
+        Ok(())
     }
 
     fn heard(&self, peer: &Peer) {

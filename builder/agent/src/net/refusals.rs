@@ -37,6 +37,8 @@ pub struct RefusedPeer {
 #[derive(Debug)]
 struct Entry {
     peer: RefusedPeer,
+    /// The member that it said to be, where newer facts than those of then would have known it.
+    early: Option<String>,
     /// What was told to the log, and when (ms).
     logged: u64,
     logged_at: Option<u64>,
@@ -79,13 +81,24 @@ impl Refusals {
                     first: unix,
                     last: unix,
                 },
+                early: None,
                 logged: 0,
                 logged_at: None,
             });
+        entry.early = match refusal {
+            Refusal::Undeclared(name) | Refusal::NewIncarnation { name, .. } => Some(name.clone()),
+            _ => None,
+        };
         entry.peer.why = refusal.to_string();
         entry.peer.count += 1;
         entry.peer.last = unix;
         self.lines.get_or_insert_with(|| Bucket::new(LINES, now));
+    }
+
+    /// A member is let in. That it came before the facts that declare it is nothing for anybody to look at any more.
+    pub fn welcome(&mut self, name: &str) {
+        self.entries
+            .retain(|_, entry| entry.early.as_deref() != Some(name));
     }
 
     /// Lines for the log that are due.
@@ -153,6 +166,29 @@ mod tests {
             (list[0].count, list[0].first, list[0].last),
             (60, 1000, 1059)
         );
+    }
+
+    #[test]
+    fn a_member_that_came_before_its_facts_is_forgiven() {
+        let mut refusals = Refusals::default();
+        let early = [
+            Refusal::Undeclared("n4".into()),
+            Refusal::NewIncarnation {
+                name: "n4".into(),
+                has: 2,
+                wanted: 1,
+            },
+        ];
+        for refusal in &early {
+            refusals.add("10.0.0.4", refusal, 0, 1000);
+        }
+        refusals.add("10.0.0.4", &Refusal::SecondMachine("n4".into()), 0, 1000);
+        refusals.welcome("n3");
+        assert_eq!(refusals.list().len(), 3);
+        refusals.welcome("n4");
+        let left = refusals.list();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].reason, "second-machine");
     }
 
     #[test]
