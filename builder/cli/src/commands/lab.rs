@@ -12,8 +12,8 @@ use std::{ffi::OsString, net::Ipv4Addr, time::Duration};
 use rolesmith_formats::{cloud_config, seed::Seed};
 use rolesmith_host::build::PACKAGES_DIR;
 use rolesmith_lab::{
-    Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, Progress, Repository,
-    RunState, TreeSpec, UpOptions,
+    Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, NodeStatus, Progress,
+    Repository, RunState, TreeSpec, UpOptions,
 };
 use rolesmith_model::{facts::Origin, plan::Plan};
 
@@ -407,12 +407,18 @@ fn logs(app: &App, node: &str) -> Outcome {
 /// next is not older than the boot. What it says is for `lab status` to tell.
 fn first_look(app: &App, only: &[String], steps: &Steps) -> Outcome {
     let lab = open(app)?;
-    for node in lab.status().map_err(lab_failure)?.nodes {
-        let asked = only.is_empty() || only.contains(&node.name);
-        if asked && node.state == RunState::Running && !node.frozen {
+    let nodes = lab.status().map_err(lab_failure)?.nodes;
+    let awake = |node: &NodeStatus| node.state == RunState::Running && !node.frozen;
+    // A part of a fleet may have to wait for the rest, which is not to come by waiting.
+    let limit = match nodes.len() == project::plan(app)?.nodes.len() && nodes.iter().all(awake) {
+        true => "60",
+        false => "10",
+    };
+    for node in nodes.iter().filter(|node| awake(node)) {
+        if only.is_empty() || only.contains(&node.name) {
             steps.say(&node.name, "waiting for the agent's first look");
             // A fleet without the agent has nobody to ask.
-            let _ = lab.output(&node.name, &["rolesmith-agent", "wait", "--timeout", "60"]);
+            let _ = lab.output(&node.name, &["rolesmith-agent", "wait", "--timeout", limit]);
         }
     }
     Ok(())
