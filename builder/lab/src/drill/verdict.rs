@@ -197,8 +197,8 @@ type Window = (u64, u64);
 struct Windows {
     control: Option<Window>,
     fault: Option<Window>,
-    /// The nodes that faults took from their clients.
-    taken: Vec<String>,
+    /// The nodes that faults took from their clients, and when.
+    taken: Vec<(String, u64)>,
 }
 
 impl Windows {
@@ -215,7 +215,10 @@ impl Windows {
             fault: fault.zip(end),
             taken: events
                 .iter()
-                .flat_map(|event| event.nodes.clone())
+                .flat_map(|event| {
+                    let at = event.at.monotonic;
+                    event.nodes.iter().map(move |node| (node.clone(), at))
+                })
                 .collect(),
         }
     }
@@ -294,36 +297,51 @@ fn interruption(entries: &[Entry], windows: &Windows) -> Gap {
 /// The longest wait of each writer within the window: from one acknowledgement to the next, from the window's begin (or the last
 /// acknowledgement before it) to the first, and from the last to the window's end. For a writer that was started within the
 /// window it begins with its first attempt; one that was started later does not count.
-fn gaps(entries: &[Entry], window: Option<Window>, taken: &[String]) -> Gap {
+///
+/// Where its node was taken from its clients a writer sees nothing more; it counts until then. Those of the machine that comes
+/// back there count from the first time that they were served: how long a boot takes is no interruption.
+fn gaps(entries: &[Entry], window: Option<Window>, taken: &[(String, u64)]) -> Gap {
     let Some((begin, end)) = window else {
         return Gap::default();
     };
-    // When each began, and its acknowledgements.
-    let mut times: BTreeMap<&str, (u64, Vec<u64>)> = BTreeMap::new();
-    let counted = |entry: &&Entry| entry.via == Via::Pooler && !taken.contains(&entry.node);
-    for entry in entries.iter().filter(counted) {
+    // When each began, where, and its acknowledgements.
+    let mut times: BTreeMap<&str, (u64, &str, Vec<u64>)> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.via == Via::Pooler) {
         let sent = entry.sent.monotonic;
-        let (first, times) = times.entry(&entry.writer).or_insert((sent, Vec::new()));
+        let writer = times.entry(&entry.writer);
+        let (first, _, times) = writer.or_insert((sent, &entry.node, Vec::new()));
         *first = sent.min(*first);
         if let (Outcome::Ok, Some(returned)) = (entry.result, entry.returned) {
             times.push(returned.monotonic);
         }
     }
-    let longest = |first: u64, times: Vec<u64>| {
+    let longest = |first: u64, node: &str, times: Vec<u64>| {
+        let of_node = || taken.iter().filter(|(name, _)| name == node);
+        let lost = of_node().map(|(_, at)| *at).filter(|at| *at > first).min();
+        let end = lost.map_or(end, |at| at.min(end));
+        let begin = if of_node().any(|(_, at)| *at <= first) {
+            times.iter().copied().min()?.max(begin)
+        } else {
+            begin.max(first)
+        };
+        if begin >= end {
+            return None;
+        }
         let before = times.iter().copied().filter(|at| *at < begin).max();
-        let mut last = before.unwrap_or(begin.max(first));
+        let mut last = before.unwrap_or(begin);
         let mut longest = 0;
         let within = times.iter().copied().filter(|at| (begin..end).contains(at));
         for at in within.chain([end]) {
             longest = longest.max(at.saturating_sub(last));
             last = at;
         }
-        longest
+        Some(longest)
     };
     let writers: BTreeMap<String, u64> = times
         .into_iter()
-        .filter(|(_, (first, _))| *first < end)
-        .map(|(writer, (first, times))| (writer.to_owned(), longest(first, times)))
+        .filter_map(|(writer, (first, node, times))| {
+            Some((writer.to_owned(), longest(first, node, times)?))
+        })
         .collect();
     let mut sorted: Vec<u64> = writers.values().copied().collect();
     sorted.sort_unstable();

@@ -122,6 +122,48 @@ fn a_writer_that_is_never_served_again_is_interrupted_to_the_end() {
 }
 
 #[test]
+fn a_machine_that_is_taken_later_counts_until_then_and_its_successor_when_it_serves() {
+    let mut events = events();
+    events.insert(2, event(EventKind::Fault, 6000, &["n2"]));
+    let mut entries = entries(5000);
+    // Machines that boot again at 9 s, and whose poolers serve at 10 s.
+    let reborn: Vec<Entry> = entries
+        .iter()
+        .filter(|entry| entry.node != "n3" && entry.sent.monotonic >= 9000 * MS)
+        .map(|entry| Entry {
+            writer: format!("{} again", entry.writer),
+            number: entry.number + 500,
+            result: match entry.sent.monotonic < 10_000 * MS {
+                true => Outcome::Failed,
+                false => Outcome::Ok,
+            },
+            ..entry.clone()
+        })
+        .collect();
+    entries.retain(|entry| entry.node != "n2" || entry.sent.monotonic < 6000 * MS);
+    entries.extend(reborn);
+    let rows = rows(&entries);
+    let verdict = judge(&Question {
+        entries: &entries,
+        events: &events,
+        rows: &rows,
+    });
+    let seen = &verdict.interruption.writers;
+    let expected = [
+        ("n1-pooler again", 50 * MS),
+        ("n2-pooler", 3050 * MS),
+        ("n2-pooler again", 50 * MS),
+        ("n3-pooler", 3050 * MS),
+    ];
+    assert_eq!(
+        *seen,
+        expected
+            .map(|(writer, gap)| (writer.to_owned(), gap))
+            .into()
+    );
+}
+
+#[test]
 fn a_writer_that_is_started_later_waits_from_then_on() {
     let mut entries = entries(5000);
     // Those of a machine that booted again, behind a pooler that no fault took away.
