@@ -103,6 +103,45 @@ impl Hierarchies {
     }
 }
 
+/// Memory of a group and of those below it, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// In use, page cache included.
+    pub in_use: u64,
+    /// The most that was in use; with a limit the page cache may fill what is free.
+    pub peak: Option<u64>,
+    /// The machine's size, where it was given one.
+    pub limit: Option<u64>,
+    /// What cannot be given back as page cache can: of processes alone, and shared between them.
+    pub held: Option<u64>,
+    /// Processes that were killed because there was no memory left.
+    pub oom_kills: Option<u64>,
+}
+
+/// Where the figures of [`Memory`] stand.
+struct MemoryFiles {
+    in_use: &'static str,
+    peak: &'static str,
+    limit: &'static str,
+    held: [&'static str; 2],
+    events: &'static str,
+}
+
+const V1: MemoryFiles = MemoryFiles {
+    in_use: "memory.usage_in_bytes",
+    peak: "memory.max_usage_in_bytes",
+    limit: "memory.limit_in_bytes",
+    held: ["total_rss", "total_shmem"],
+    events: "memory.oom_control",
+};
+const V2: MemoryFiles = MemoryFiles {
+    in_use: "memory.current",
+    peak: "memory.peak",
+    limit: "memory.max",
+    held: ["anon", "shmem"],
+    events: "memory.events",
+};
+
 /// One group: its directory in every hierarchy.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
@@ -161,14 +200,33 @@ impl Group {
         fs::write(&file, bytes.to_string()).map_err(LabError::file("set the memory limit in", file))
     }
 
-    /// Bytes of memory in use, where the kernel accounts for it.
-    pub(crate) fn memory_in_use(&self) -> Option<u64> {
-        let read = |directory: &Option<PathBuf>, name| {
-            fs::read_to_string(directory.as_ref()?.join(name)).ok()
+    /// What of its memory is used, where the kernel accounts for it.
+    pub(crate) fn memory(&self) -> Option<Memory> {
+        let (directory, names) = match (&self.memory, &self.unified) {
+            (Some(v1), _) => (v1, &V1),
+            (None, Some(v2)) => (v2, &V2),
+            (None, None) => return None,
         };
-        let text = read(&self.memory, "memory.usage_in_bytes")
-            .or_else(|| read(&self.unified, "memory.current"))?;
-        text.trim().parse().ok()
+        let read = |name| fs::read_to_string(directory.join(name)).ok();
+        let number = |name| read(name)?.trim().parse::<u64>().ok();
+        let field = |file, field: &str| {
+            read(file)?.lines().find_map(|line| {
+                let (name, value) = line.split_once(' ')?;
+                (name == field).then(|| value.parse::<u64>().ok())?
+            })
+        };
+        Some(Memory {
+            in_use: number(names.in_use)?,
+            peak: number(names.peak),
+            // v1 has a number beyond every memory where there is no limit, v2 a word.
+            limit: number(names.limit).filter(|limit| *limit < 1 << 62),
+            held: names
+                .held
+                .iter()
+                .filter_map(|name| field("memory.stat", name))
+                .reduce(|sum, part| sum + part),
+            oom_kills: field(names.events, "oom_kill"),
+        })
     }
 
     /// Every process in the group and the groups below it.

@@ -13,7 +13,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    cgroup::Hierarchies,
+    cgroup::{Hierarchies, Memory},
     command::{command, run},
     cut::Cut,
     error::{LabError, Result},
@@ -77,8 +77,8 @@ pub struct NodeStatus {
     pub state: RunState,
     /// The node's first process, seen from outside, while it runs.
     pub pid: Option<u32>,
-    /// Bytes of memory in use, page cache included, while it runs and where the kernel counts them.
-    pub memory: Option<u64>,
+    /// Its memory, while it runs and where the kernel counts it.
+    pub memory: Option<Memory>,
     /// Whether its processes stand still, see [`crate::freeze`].
     pub frozen: bool,
 }
@@ -136,7 +136,7 @@ impl Lab {
                 public_address: node.public_address,
                 state: run,
                 pid: leader.map(|leader| leader.pid),
-                memory: leader.and_then(|_| group.memory_in_use()),
+                memory: leader.and_then(|_| group.memory()),
                 frozen: leader.is_some() && group.is_frozen(),
             }
         };

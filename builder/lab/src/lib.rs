@@ -30,6 +30,7 @@ mod state;
 pub mod tree;
 
 pub use boot::{UpOptions, up};
+pub use cgroup::Memory;
 pub use cut::Cut;
 pub use down::down;
 pub use error::LabError;

@@ -112,7 +112,8 @@ fn boots_cleanly(suite: &str, names: &[&str], number: u8) {
         status
             .nodes
             .iter()
-            .all(|node| node.state == RunState::Running && node.memory > Some(0))
+            .all(|node| node.state == RunState::Running
+                && node.memory.is_some_and(|memory| memory.in_use > 0))
     );
     assert_eq!(
         status.repository,
