@@ -5,6 +5,7 @@ mod drill;
 mod fault;
 mod members;
 mod place;
+mod turn;
 mod verdict;
 
 use std::{ffi::OsString, net::Ipv4Addr, time::Duration};
@@ -58,6 +59,9 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
         } => fault::cut(app, node, from.as_deref(), *one_way),
         LabCommand::Mend { node } => fault::mend(app, node.as_deref()),
         LabCommand::Replace { node } => {
+            let plan = project::plan(app)?;
+            project::node(&plan, node)?;
+            turn::check(app, &plan, &open(app)?, node)?;
             fault::renew(app, node)?;
             up(app, false, START_LIMIT, std::slice::from_ref(node))
         }
@@ -232,7 +236,7 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
                 .unwrap_or_default(),
             user_data: user_data::render(seed)?,
             meta_data: cloud_config::meta_data(seed),
-            memory_limit: None,
+            memory_limit: Some(u64::from(node.memory) << 20),
         });
     }
     let parse = |text: &str| {
@@ -321,9 +325,10 @@ fn status(app: &App) -> Outcome {
             RunState::Running => "running",
             RunState::Stopped => "stopped",
         };
-        let memory = node
-            .memory
-            .map_or_else(|| "-".to_owned(), |b| format!("{} MiB", b / 1024 / 1024));
+        let memory = node.memory.map_or_else(
+            || "-".to_owned(),
+            |memory| format!("{} MiB", memory.in_use >> 20),
+        );
         let agent = if node.state == RunState::Running && !node.frozen {
             agent(&lab, &node.name)
         } else {
@@ -410,10 +415,11 @@ fn first_look(app: &App, only: &[String], steps: &Steps) -> Outcome {
     let nodes = lab.status().map_err(lab_failure)?.nodes;
     let awake = |node: &NodeStatus| node.state == RunState::Running && !node.frozen;
     // A part of a fleet may have to wait for the rest, which is not to come by waiting.
-    let limit = match nodes.len() == project::plan(app)?.nodes.len() && nodes.iter().all(awake) {
-        true => "60",
-        false => "10",
-    };
+    let declared = project::inspect(app)?
+        .plan
+        .map_or(0, |plan| plan.nodes.len());
+    let whole = nodes.len() >= declared && nodes.iter().all(awake);
+    let limit = if whole { "60" } else { "10" };
     for node in nodes.iter().filter(|node| awake(node)) {
         if only.is_empty() || only.contains(&node.name) {
             steps.say(&node.name, "waiting for the agent's first look");

@@ -12,7 +12,7 @@ use rolesmith_host::{
 };
 use rolesmith_model::{fleet_file::Upstream, plan::Plan};
 
-use super::{build, mirror};
+use super::{build, mirror, user_data};
 use crate::{
     app::{self, App},
     args::Publish,
@@ -84,6 +84,7 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
     input.also_trusted = trusted;
     input.founded = founded;
     let published = repository::publish(&target, &input).map_err(failure)?;
+    user_data::published(app)?;
     tell(app, &published, &root)?;
     if let (None, Some(id)) = (before, &published.generation.database) {
         app.say(format_args!(

@@ -23,6 +23,7 @@ pub fn run(app: &App, args: &UserData) -> Outcome {
         let seed = project::seed(&plan, &keys, node, Origin::Seed)?;
         return deliver(app, args, &seed, &render(&seed)?);
     }
+    one_at_a_time(app, &keys, node.name.as_str())?;
     // A new incarnation counts from the moment in which its seed is where it was wanted: whatever fails before leaves
     // the machine that there is a member.
     let fqdn = format!("{}.{}", node.name, plan.fleet.domain);
@@ -47,12 +48,53 @@ pub fn run(app: &App, args: &UserData) -> Outcome {
         )
     })?;
     keys::record(app, &plan, &keys.secrets)?;
+    let mark = app.dir.join(UNPUBLISHED);
+    std::fs::create_dir_all(mark.parent().unwrap_or(&app.dir))?;
+    atomic::write(
+        &mark,
+        format!("{} {}\n", node.name, next.incarnation()).as_bytes(),
+    )?;
     app.say(format_args!(
-        "{} is incarnation {} from now on. Publish before the new machine boots: `rolesmith publish`.",
+        "{} is incarnation {} from now on. Publish before the new machine boots: `rolesmith publish`. Replace the next machine when this \
+         one is a healthy member: `rolesmith-agent status` on it.",
         node.name,
         next.incarnation()
     ));
     Ok(())
+}
+
+/// The new incarnation that no publication names yet, in the fleet's directory.
+const UNPUBLISHED: &str = "dist/replaced";
+
+/// What was replaced is published.
+pub fn published(app: &App) -> Outcome {
+    match std::fs::remove_file(app.dir.join(UNPUBLISHED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Two machines that are new at a time could be a majority that has forgotten everything. What is seen from here is whether the
+/// one before was published at all.
+fn one_at_a_time(app: &App, keys: &keys::Keys, node: &str) -> Outcome {
+    let mark = std::fs::read_to_string(app.dir.join(UNPUBLISHED)).unwrap_or_default();
+    let Some((other, incarnation)) = mark.trim().split_once(' ') else {
+        return Ok(());
+    };
+    let newest = keys
+        .certificates
+        .get(other)
+        .map(|certificate| certificate.incarnation.to_string());
+    if other == node || newest.as_deref() != Some(incarnation) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("{node} is not replaced: the new machine of {other} is not even published"),
+        format!(
+            "machines are replaced one after the other: publish, boot the new {other}, and wait until `rolesmith-agent status` on it \
+             shows a healthy member"
+        ),
+    ))
 }
 
 fn deliver(app: &App, args: &UserData, seed: &Seed, text: &str) -> Outcome {

@@ -85,7 +85,7 @@ pub enum LabCommand {
     },
     /// Destroy a node and boot a new machine in its place
     #[command(
-        long_about = "Destroy a node with its disk, make a new incarnation of it, publish, and boot a new machine under its name. The old incarnation is refused from then on."
+        long_about = "Destroy a node with its disk, make a new incarnation of it, publish, and boot a new machine under its name. The old incarnation is refused from then on. Refused while another replacement has not come to its end, and while another node is not healthy, unless the machine is lost already."
     )]
     Replace {
         /// The node

@@ -16,9 +16,9 @@ use std::{
 use rolesmith_lab::drill::Verdict;
 use serde_json::json;
 
+pub use self::database::Database;
 use self::{
     catalogue::{DRILLS, find},
-    database::Database,
     engine::{Setting, run as run_once},
     step::Drill,
 };

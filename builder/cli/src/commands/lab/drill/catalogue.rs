@@ -10,7 +10,9 @@ use super::step::{
     Drill,
     Promotion::{May, Must, MustNot},
     Service::{Agent, Pooler, Postmaster, Repmgrd},
-    Step::{AwaitNewPrimary, AwaitProgram, AwaitService, Fault, Heal, Hold, Silence},
+    Step::{
+        AwaitNewPrimary, AwaitProgram, AwaitService, Fault, Heal, Hold, ReplaceEach, Silence,
+    },
     Who::{NewPrimary, Primary, Standby, Witness},
 };
 
@@ -266,6 +268,13 @@ pub const DRILLS: &[Drill] = &[
         ..PLAIN
     },
     Drill {
+        name: "all-replaced",
+        about: "every machine is destroyed and replaced, one after the other: in the end none is left of those that began",
+        steps: &[ReplaceEach],
+        must: Some(12_000),
+        ..PLAIN
+    },
+    Drill {
         name: "clone-killed",
         about: "a new machine loses power while it copies the database, and begins again",
         steps: &[
@@ -385,7 +394,7 @@ mod tests {
                 drill
                     .steps
                     .iter()
-                    .any(|step| matches!(step, Step::Fault(_))),
+                    .any(|step| matches!(step, Step::Fault(_) | Step::ReplaceEach)),
                 "{}",
                 drill.name
             );

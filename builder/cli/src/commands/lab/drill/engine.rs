@@ -1,5 +1,7 @@
 //! A drill from its precondition to its verdict.
 
+mod turns;
+
 use std::{
     fs::{self, File},
     io::Write as _,
@@ -14,7 +16,7 @@ use rolesmith_lab::{
 };
 
 use super::{
-    super::{START_LIMIT, bring_up, fault, lab_failure, place, verdict},
+    super::{START_LIMIT, bring_up, lab_failure, place, verdict},
     database::{Database, Formation},
     step::{Act, Drill, Promotion, Step, Who},
     workload::Workload,
@@ -239,6 +241,7 @@ impl Run<'_> {
             }
             Step::AwaitService => self.await_entry("service is back", |_| true),
             Step::AwaitProgram(who, program) => self.await_program(who, program),
+            Step::ReplaceEach => self.replace_each(),
             Step::Silence(time) => self.silence(time),
             Step::Hold(time) => {
                 thread::sleep(time);
@@ -258,7 +261,6 @@ impl Run<'_> {
 
     fn act(&mut self, kind: EventKind, act: Act) -> Outcome {
         let directory = self.state_dir.clone();
-        let app = self.setting.app;
         match act {
             Act::Nothing => self.event(kind, "nothing".into(), vec![]),
             Act::PowerOff(who) | Act::Crash(who) => {
@@ -314,11 +316,7 @@ impl Run<'_> {
             }
             Act::Replace(who) => {
                 let node = self.name(who)?;
-                self.event(kind, format!("{node} is replaced"), vec![node.clone()]);
-                rolesmith_lab::kill(&directory, &node, rolesmith_lab::End::PowerLoss)
-                    .map_err(lab_failure)?;
-                self.workload.ended(&node);
-                fault::renew(app, &node)?;
+                self.destroy(kind, &node)?;
                 self.boot(EventKind::Heal, &node)?;
             }
             Act::KillService(who, service) => {

@@ -88,6 +88,8 @@ pub enum Step {
     AwaitService,
     /// A program of this name runs on the machine.
     AwaitProgram(Who, &'static str),
+    /// Every machine with data is replaced, the primary last, each when the fleet is whole; until then no other one may be.
+    ReplaceEach,
     /// Nothing that is sent from now on is acknowledged for so long.
     Silence(Duration),
     /// Time passes.
