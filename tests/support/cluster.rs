@@ -211,11 +211,11 @@ fn judge(seen: &BTreeMap<&str, Seen>) -> Result<Whole, String> {
         if report["config"]["k"] != 1 || chosen != identifier.parse().ok() {
             return Err(format!("configuration on {node}: {}", report["config"]));
         }
-        if seen.status["health"]["healthy"] != true || seen.status["alarms"] != Value::Array(vec![])
-        {
+        let alarms = alarms(&seen.status);
+        if seen.status["health"]["healthy"] != true || !alarms.is_empty() {
             return Err(format!(
-                "{node}: healthy {}, alarms {}",
-                seen.status["health"]["healthy"], seen.status["alarms"]
+                "{node}: healthy {}, alarms {alarms:?}",
+                seen.status["health"]["healthy"]
             ));
         }
         if !matches!(seen.said("paused"), "" | "not paused") {
