@@ -1,6 +1,8 @@
 //! The example fleet on three real machines: everything installed by their own cloud-init, looked at from all sides, a role of a
 //! user's own added, and nothing left afterwards.
 
+#[path = "capture/mod.rs"]
+mod capture;
 #[path = "fleet/gone.rs"]
 mod gone;
 #[path = "fleet/node.rs"]
@@ -12,7 +14,7 @@ mod services;
 #[path = "fleet/worker.rs"]
 mod worker;
 
-use rolesmith_tests::{Fleet, LabGuard, bare::step, need_root, work_dir};
+use rolesmith_tests::{Fleet, LabGuard, bare::step, need_root};
 
 /// The example's nodes.
 const NODES: [&str; 3] = ["app-1", "app-2", "app-3"];
@@ -31,7 +33,7 @@ fn three_nodes_of_bookworm() {
 
 fn three_nodes(name: &str, suite: &str) {
     need_root();
-    let fleet = example(name, suite);
+    let fleet = Fleet::example(name, suite);
     let guard = LabGuard(&fleet);
     step("mirror and publish", || {
         fleet.run(&["mirror"]);
@@ -61,6 +63,9 @@ fn three_nodes(name: &str, suite: &str) {
         services::edge(&fleet, name)
     });
     step("the aggregated log", || services::logs(&fleet));
+    step("nothing in clear text on the private network", || {
+        capture::nothing_in_clear(&fleet, name);
+    });
     step("no secret where it does not belong", || {
         secrets::stay_secret(&fleet)
     });
@@ -72,28 +77,4 @@ fn three_nodes(name: &str, suite: &str) {
         fleet.run(&["lab", "down"]);
         traces.assert_gone();
     });
-}
-
-/// What `rolesmith init --example` makes.
-fn example(name: &str, suite: &str) -> Fleet {
-    let fleet = Fleet {
-        dir: work_dir().join("fleets").join(name),
-    };
-    fleet.lab_down();
-    if fleet.dir.exists() {
-        std::fs::remove_dir_all(&fleet.dir).expect("an old fleet can be removed");
-    }
-    std::fs::create_dir_all(&fleet.dir).expect("a directory can be made");
-    let domain = format!("{name}.internal");
-    fleet.run(&[
-        "init",
-        "--example",
-        "--name",
-        name,
-        "--suite",
-        suite,
-        "--domain",
-        &domain,
-    ]);
-    fleet
 }

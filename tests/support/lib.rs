@@ -67,6 +67,26 @@ impl Fleet {
         fleet
     }
 
+    /// What `rolesmith init --example` makes, in an empty directory.
+    ///
+    /// # Panics
+    /// Where the program fails.
+    #[must_use]
+    pub fn example(name: &str, suite: &str) -> Self {
+        let fleet = Self {
+            dir: work_dir().join("fleets").join(name),
+        };
+        fleet.lab_down();
+        if fleet.dir.exists() {
+            std::fs::remove_dir_all(&fleet.dir).expect("an old fleet can be removed");
+        }
+        std::fs::create_dir_all(&fleet.dir).expect("a directory can be made");
+        let domain = format!("{name}.internal");
+        let words = ["init", "--example", "--name", name, "--suite", suite];
+        fleet.run(&[&words[..], &["--domain", &domain]].concat());
+        fleet
+    }
+
     /// The program with these arguments, not yet started.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
