@@ -121,17 +121,37 @@ impl Server {
             make_slot(&mut client, node).await?;
         }
         let keep: Vec<String> = members.iter().map(|node| literal(&slot(node))).collect();
+        let gone = format!(
+            "slot_name LIKE 'rolesmith\\_%' AND slot_name NOT IN ({})",
+            keep.join(", ")
+        );
+        // A machine that was taken out of the fleet while it runs streams on over its old connection, and would keep its slot.
+        // pg_ident.conf lets it in no more, and without the slot its receiver has nothing to begin with.
         client
             .query(
                 &format!(
-                    "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
-                     WHERE slot_name LIKE 'rolesmith\\_%' AND NOT active AND slot_name NOT IN ({})",
-                    keep.join(", ")
+                    "SELECT pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots WHERE active AND {gone}"
                 ),
                 ANSWER,
             )
             .await?;
-        Ok(())
+        client
+            .query(
+                &format!(
+                    "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active AND {gone}"
+                ),
+                ANSWER,
+            )
+            .await?;
+        let left =
+            format!("SELECT string_agg(slot_name, ', ') FROM pg_replication_slots WHERE {gone}");
+        match client.query(&left, ANSWER).await?.value(0) {
+            // Nobody asks again once this has succeeded.
+            Some(names) => Err(Problem::Later(format!(
+                "somebody who is no member streams still: {names}"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
