@@ -142,6 +142,29 @@ fn a_replacement_whose_seed_went_nowhere_did_not_happen() {
 }
 
 #[test]
+fn the_next_machine_is_replaced_when_the_one_before_is_published() {
+    let fleet = fleet();
+    let one = "[nodes.one]\nroles = [\"base\"]\naddress = \"10.77.0.11\"\n";
+    let two = one.replace("one", "two").replace(".11", ".12");
+    fleet.edit("fleet.toml", one, &format!("{one}\n{two}"));
+    let replace = |node: &str| fleet.run(&["user-data", node, "--replace"]);
+    fleet.run(&["publish", "--without-agent"]).succeeded();
+    replace("one").succeeded();
+    let run = replace("two");
+    run.failed();
+    assert!(
+        run.stderr
+            .contains("the new machine of one is not even published"),
+        "{}",
+        run.stderr
+    );
+    // The same one again, where the first seed was of no use.
+    replace("one").succeeded();
+    fleet.run(&["publish", "--without-agent"]).succeeded();
+    replace("two").succeeded();
+}
+
+#[test]
 fn a_reader_that_went_away_is_nothing_to_complain_about() {
     let fleet = fleet();
     for args in [
