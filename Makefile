@@ -62,6 +62,10 @@ demo:
 demo-down:
 	$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab down
 
+# What an idle fleet uses, over ten minutes, for figures to be quoted; the machine has to be idle too.
+idle: build agent-deb
+	ROLESMITH_IDLE_MINUTES=10 $(MAKE) root-test NAME=capture
+
 # On the machines of `make demo`.
 drill:
 	$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab drill $(DRILL) --runs $(RUNS)
@@ -87,6 +91,7 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=repository FILTER="--skip installed"
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
+	$(MAKE) root-test NAME=cluster FILTER=grows
 	$(MAKE) root-test NAME=logs
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=enroll
@@ -102,6 +107,8 @@ test-all: test deb
 	$(MAKE) lint
 	$(MAKE) root-test NAME=repository FILTER=installed
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
+	$(MAKE) root-test NAME=cluster FILTER="--skip grows"
+	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
 
 lint:
@@ -118,4 +125,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down drill test test-fast test-publish test-redis test-nodes root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-publish test-redis test-nodes root-test test-all lint bench clean

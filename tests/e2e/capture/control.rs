@@ -63,7 +63,7 @@ pub fn seen_in_clear(fleet: &Fleet, lab: &Lab, (primary, host): (&str, &str)) {
     until("everything is sent in clear text", || {
         fleet.shell(client, &script).0 == 0
     });
-    let capture = dump.stop();
+    let capture = dump.stop(lab);
     fleet.must(primary, &format!("set -e\n{CLOSE}"));
     report(&capture);
     for (kind, marker) in &markers.0 {

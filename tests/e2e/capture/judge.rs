@@ -59,7 +59,7 @@ fn speech(connection: &Connection) -> Speech {
     }
     let clear = || {
         let seen = |bytes: &[u8]| bytes[..bytes.len().min(48)].escape_ascii().to_string();
-        Speech::Clear(format!("{:?} / {:?}", seen(&up), seen(&down)))
+        Speech::Clear(format!("{} / {}", seen(&up), seen(&down)))
     };
     if !up_whole || !down_whole {
         return Speech::Clear("bytes are missing in the capture".into());

@@ -30,6 +30,10 @@ const LOG_SERVERS: [&str; 2] = ["app-1", "app-2"];
 /// What every network of machines has, and that carries nothing of a fleet's: who has which address.
 const HARMLESS: [&str; 4] = ["ARP", "ICMPv6", "ICMP", "IGMP"];
 
+/// What the last frame of a capture says, to the port to which one says things that nobody listens to.
+const LAST: &str = "nothing more is recorded";
+const LAST_FRAME: &str = "UDP to port 9";
+
 fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "    {text}");
 }
@@ -67,7 +71,20 @@ impl Tcpdump {
         let path = file.to_str().expect("a name");
         // 64 MiB between the kernel and a busy machine's tcpdump; as root, since the file is in a directory of root's.
         let words = [
-            "tcpdump", "-i", "private", "-n", "-s", "0", "-B", "65536", "-Z", "root", "-w", path,
+            "tcpdump",
+            "--immediate-mode",
+            "-U",
+            "-i",
+            "private",
+            "-n",
+            "-s",
+            "0",
+            "-B",
+            "65536",
+            "-Z",
+            "root",
+            "-w",
+            path,
         ];
         let child = lab
             .client(&words)
@@ -84,7 +101,15 @@ impl Tcpdump {
         fs::read_to_string(&self.said).unwrap_or_default()
     }
 
-    fn stop(mut self) -> Capture {
+    /// Everything until now is in the file when the last frame is.
+    fn stop(mut self, lab: &Lab) -> Capture {
+        let send = format!("echo {LAST} >/dev/udp/{}/9", NODES[0].1);
+        let sent = lab.client(&["bash", "-c", &send]).status();
+        assert!(sent.expect("nsenter starts").success(), "the last frame");
+        until("the last frame is recorded", || {
+            let file = fs::read(&self.file).expect("a capture");
+            file.windows(LAST.len()).any(|part| part == LAST.as_bytes())
+        });
         // nsenter has become tcpdump.
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::INT).expect("it runs");
@@ -126,7 +151,7 @@ pub fn nothing_in_clear(fleet: &Fleet, name: &str) {
     database(fleet, primary.0, &markers);
     redis(fleet, &markers);
     logs(fleet, &markers);
-    let capture = dump.stop();
+    let capture = dump.stop(&lab);
     report(&capture);
     for (kind, marker) in &markers.0 {
         let places = judge::find(&capture, marker);
@@ -141,7 +166,7 @@ pub fn nothing_in_clear(fleet: &Fleet, name: &str) {
     let strange: Vec<_> = capture
         .others
         .keys()
-        .filter(|what| !HARMLESS.contains(&what.as_str()))
+        .filter(|what| !HARMLESS.contains(&what.as_str()) && *what != LAST_FRAME)
         .collect();
     assert!(strange.is_empty(), "nobody accounted for {strange:?}");
     // What was there to be protected was on this wire.
@@ -174,7 +199,7 @@ fn report(capture: &Capture) {
 fn database(fleet: &Fleet, primary: &str, markers: &Markers) {
     fleet.must(
         primary,
-        "runuser -u postgres -- psql -qX -v ON_ERROR_STOP=1 -c 'DROP DATABASE IF EXISTS wire' -c 'DROP ROLE IF EXISTS wire' \
+        "runuser -u postgres -- psql -qX -v ON_ERROR_STOP=1 -c 'DROP DATABASE IF EXISTS wire WITH (FORCE)' -c 'DROP ROLE IF EXISTS wire' \
          -c \"CREATE ROLE wire LOGIN PASSWORD 'of these tests'\" -c 'CREATE DATABASE wire OWNER wire'",
     );
     let (text, data) = (markers.get("sql-text"), markers.get("sql-data"));
