@@ -10,9 +10,7 @@ use super::step::{
     Drill,
     Promotion::{May, Must, MustNot},
     Service::{Agent, Pooler, Postmaster, Repmgrd},
-    Step::{
-        AwaitNewPrimary, AwaitProgram, AwaitService, Fault, Heal, Hold, ReplaceEach, Silence,
-    },
+    Step::{AwaitNewPrimary, AwaitProgram, AwaitService, Fault, Heal, Hold, ReplaceEach, Silence},
     Who::{NewPrimary, Primary, Standby, Witness},
 };
 
