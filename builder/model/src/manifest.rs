@@ -135,6 +135,10 @@ pub enum ClusterKind {
     Rsyslog,
 }
 
+/// The role whose members vote in the elections of the database without holding any of it, where another role forms a cluster
+/// of kind [`ClusterKind::Postgresql`].
+pub const WITNESS_ROLE: &str = "db-witness";
+
 /// A role as the agent sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleManifest {

@@ -4,7 +4,7 @@ use super::action::Action;
 use super::core::Core;
 use super::durable::DataState;
 use super::message::{RoleWord, StatusReport};
-use super::observed::{Access, Data};
+use super::observed::{Access, Data, Observed};
 
 impl Core {
     /// This node's view of itself and its cluster.
@@ -97,6 +97,12 @@ impl Core {
 
     /// Rule 13: the local pgbouncer goes to the confirmed primary and to nobody else.
     pub(super) fn decide_pooler(&mut self, now: u64) {
+        // A witness has none. A machine that held data before may have one that still serves programs there.
+        let witness = !self.holds_data() && !self.durable.config.data.contains(&self.me);
+        let empty = |seen: &Observed| seen.data == Data::Absent;
+        if witness && self.seen.as_ref().is_none_or(empty) {
+            return;
+        }
         let row = match &self.office {
             Some(office) if office.confirmed => self.own_row(),
             Some(_) => None,

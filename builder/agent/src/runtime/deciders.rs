@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rolesmith_model::facts::Facts;
 use rolesmith_model::ids::NodeName;
-use rolesmith_model::manifest::ClusterKind;
+use rolesmith_model::manifest::{ClusterKind, WITNESS_ROLE};
 use tokio::sync::Notify;
 
 use crate::cluster::{
@@ -15,9 +15,6 @@ use crate::cluster::{
 use crate::files::Root;
 use crate::postgres::Postgres;
 use crate::postgres::settings::{SETTINGS_FILE, Settings};
-
-/// The role whose members vote without data, where another role forms a cluster of databases.
-const WITNESS_ROLE: &str = "db-witness";
 
 /// Decisions, as the cluster's core makes them. A trait, so that tests can watch the loop with decisions of their own.
 pub trait Decide {

@@ -9,6 +9,8 @@ use rolesmith_model::facts::{
 };
 use tokio::time::timeout;
 
+mod witness;
+
 use super::*;
 use crate::cluster::{Config, Epoch, Incarnation, Lsn, Promise, Response, StatusReport, Timeline};
 use crate::net::Peer;
