@@ -71,6 +71,7 @@ pub fn package(
             .iter()
             .filter_map(|role| Some((role.name.to_string(), role.cluster?)))
             .collect(),
+        synchronous: fleet.services.database.synchronous,
         members: plan
             .nodes
             .iter()

@@ -85,6 +85,9 @@ pub struct Facts {
     /// Roles whose members form a cluster of a kind that agents know; the members of other roles stand each for themselves.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub clusters: BTreeMap<String, ClusterKind>,
+    /// How many copies confirm a commit of the database where enough nodes have it.
+    #[serde(default = "one")]
+    pub synchronous: u32,
     /// Its members by name.
     pub members: Vec<Member>,
     /// Version of each fleet package that nodes should run.
@@ -94,6 +97,11 @@ pub struct Facts {
 /// Facts of older builders do not say where agents listen.
 const fn agent_port() -> u16 {
     AGENT_PORT
+}
+
+/// Facts of older builders do not say how many copies confirm a commit.
+const fn one() -> u32 {
+    1
 }
 
 /// A file of scope "node". Its bytes stand beside it at `files/<role>/<path>`.

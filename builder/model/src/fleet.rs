@@ -125,6 +125,10 @@ pub struct Database {
     pub port: u16,
     /// Port of pgbouncer.
     pub pooler_port: u16,
+    /// How many copies confirm a commit where enough nodes have the database. Templates do not read it: agents decide what is
+    /// in force.
+    #[serde(skip)]
+    pub synchronous: u32,
 }
 
 /// Values of `redis`.

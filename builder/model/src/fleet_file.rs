@@ -150,6 +150,9 @@ pub struct DatabaseEntry {
     /// Where pgbouncer listens, on loopback. Default 6432.
     #[schemars(with = "Option<u16>")]
     pub pooler_port: Option<Spanned<i64>>,
+    /// How many copies on other nodes confirm each commit: "any-1" (the default), or "any-2" where five nodes have the database.
+    #[schemars(with = "Option<String>")]
+    pub synchronous: Option<Spanned<String>>,
 }
 
 /// [redis]

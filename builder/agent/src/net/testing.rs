@@ -154,6 +154,7 @@ impl Fleet {
                     "db-primary-capable".to_owned(),
                     ClusterKind::Postgresql,
                 )]),
+                synchronous: 1,
                 members: Vec::new(),
                 packages: BTreeMap::new(),
             },

@@ -226,6 +226,7 @@ pub fn cluster_facts(facts: &Facts) -> ClusterFacts {
             .and_then(|id| id.parse().ok())
             .map(SystemId),
         members: members.collect(),
-        synchronous: 1,
+        // More than the members allow is no harm: the core asks for as many as there are.
+        synchronous: usize::try_from(facts.synchronous).unwrap_or(usize::MAX),
     }
 }

@@ -524,6 +524,13 @@ fn databases_that_stand_each_for_itself_have_no_cluster() {
     facts.members[1].roles = vec!["db-witness".to_owned()];
     let names: Vec<NodeName> = cluster_facts(&facts).members.into_keys().collect();
     assert_eq!(names, [name("n1").unwrap(), name("n2").unwrap()]);
+    // So many copies as facts want; facts of older builders do not say.
+    facts.synchronous = 2;
+    assert_eq!(cluster_facts(&facts).synchronous, 2);
+    let mut older: serde_json::Value = serde_json::to_value(&facts).unwrap();
+    older.as_object_mut().unwrap().remove("synchronous");
+    let older: Facts = serde_json::from_value(older).unwrap();
+    assert_eq!(cluster_facts(&older).synchronous, 1);
     facts.clusters.clear();
     assert!(cluster_facts(&facts).members.is_empty());
 }

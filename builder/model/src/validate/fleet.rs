@@ -1,5 +1,6 @@
 //! Checks a fleet.toml and makes a [`Fleet`] of it.
 
+mod database;
 mod network;
 mod nodes;
 mod settings;
@@ -101,8 +102,10 @@ impl Check<'_> {
         }
         let repository = self.repository(&file.repository);
         let network = self.network(&file.network);
-        let services = Services {
+        let mut services = Services {
             database: Database {
+                // What the nodes come to is not known yet.
+                synchronous: 1,
                 port: self.port("port", file.database.port.as_ref(), 5432),
                 pooler_port: self.port("pooler_port", file.database.pooler_port.as_ref(), 6432),
             },
@@ -145,6 +148,7 @@ impl Check<'_> {
         }
         self.distinct_addresses(&file, network.as_ref());
         self.redis_fits(&file, &nodes, services.redis.max_memory);
+        services.database.synchronous = self.database(&file, &nodes);
         let settings = self.settings(&file);
         if self.findings.has_errors() {
             return None;

@@ -90,6 +90,7 @@ pub(super) fn fresh() -> Observed {
             redis_genesis: None,
             agent_port: rolesmith_model::facts::AGENT_PORT,
             clusters: BTreeMap::new(),
+            synchronous: 1,
             members: vec![Member {
                 name: "n1".to_owned(),
                 address: None,
