@@ -4,8 +4,9 @@ use std::thread::sleep;
 
 use crate::fetch::{WANTED, sources};
 use crate::files::{self, Access, DAEMON_DIR, Root, Seen};
+use crate::net::http::AUTHORITIES;
 use crate::net::limits::Jitter;
-use crate::net::repository::{AUTHORITIES, Answer, Memory, PERIOD, Place};
+use crate::net::repository::{Answer, Memory, PERIOD, Place};
 use crate::observe;
 
 /// What is remembered until the next boot, below the daemon's directory.

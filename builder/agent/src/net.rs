@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod frame;
+pub mod http;
 pub mod identity;
 pub mod limits;
 pub mod material;
