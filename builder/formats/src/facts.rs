@@ -72,6 +72,7 @@ pub fn package(
             .filter_map(|role| Some((role.name.to_string(), role.cluster?)))
             .collect(),
         synchronous: fleet.services.database.synchronous,
+        discovery: fleet.discovery.clone(),
         members: plan
             .nodes
             .iter()

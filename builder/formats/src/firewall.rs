@@ -70,6 +70,13 @@ impl<'a> Rules<'a> {
             let source = match (opening.from, network.load_balancer) {
                 (OpenTo::Public, _) | (OpenTo::LoadBalancer, None) => String::new(),
                 (OpenTo::LoadBalancer, Some(address)) => format!("{private}-s {address}/32 "),
+                // Peers that are being looked for come from addresses that no facts know yet. Certificates tell agents who is a
+                // member; everything else is reached once the address is recorded.
+                (OpenTo::Fleet, _)
+                    if self.fleet.discovery.any() && opening.port == network.agent_port =>
+                {
+                    format!("{private}-s {} ", network.private)
+                }
                 (OpenTo::Fleet, _) => {
                     format!(
                         "{private}-s {} -m set --match-set {FLEET_SET} src ",

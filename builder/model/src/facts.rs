@@ -23,6 +23,9 @@ pub const KEY_FILE: &str = "/etc/rolesmith/node.key";
 /// Secrets of the fleet that this node received: one file each, readable by root alone.
 pub const SECRETS_DIR: &str = "/etc/rolesmith/secrets";
 
+/// The secret of that name is the token with which a fleet's nodes ask DigitalOcean's API where their peers are.
+pub const DIGITALOCEAN_TOKEN: &str = "digitalocean-token";
+
 /// Format of the facts; an agent refuses a newer one than it knows.
 pub const FACTS_FORMAT: u32 = 1;
 
@@ -37,6 +40,33 @@ pub enum Genesis {
     Open,
     /// The clusters exist; virgin nodes join them or wait.
     Closed,
+}
+
+/// Where a node may ask for peers whose address the facts do not know, or who are not reached there. Hints, never votes: who
+/// answers at an address is decided by certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Discovery {
+    /// The system's resolver, for NAME.DOMAIN.
+    #[serde(default)]
+    pub dns: bool,
+    /// DigitalOcean's API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digitalocean: Option<DigitalOcean>,
+}
+
+impl Discovery {
+    /// Whether anybody may be asked.
+    #[must_use]
+    pub const fn any(&self) -> bool {
+        self.dns || self.digitalocean.is_some()
+    }
+}
+
+/// A fleet's droplets at DigitalOcean.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigitalOcean {
+    /// The tag that all of them have.
+    pub tag: String,
 }
 
 /// A declared member.
@@ -88,6 +118,9 @@ pub struct Facts {
     /// How many copies confirm a commit of the database where enough nodes have it.
     #[serde(default = "one")]
     pub synchronous: u32,
+    /// Where peers may be asked for.
+    #[serde(default)]
+    pub discovery: Discovery,
     /// Its members by name.
     pub members: Vec<Member>,
     /// Version of each fleet package that nodes should run.

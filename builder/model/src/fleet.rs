@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use serde::Serialize;
 
 use crate::{
+    facts::Discovery,
     fleet_file::Upstream,
     ids::{FleetName, NodeName, RoleName, Suite},
     network::Ipv4Network,
@@ -39,6 +40,8 @@ pub struct Fleet {
     pub repository: Repository,
     /// Its networks.
     pub network: Network,
+    /// Where its nodes may ask for each other.
+    pub discovery: Discovery,
     /// Its machines, by name.
     pub nodes: BTreeMap<NodeName, Node>,
     /// Values that templates read as `database`, `redis` and `logs`.

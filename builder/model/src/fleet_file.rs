@@ -23,6 +23,9 @@ pub struct FleetFile {
     pub repository: RepositoryEntry,
     /// Its networks.
     pub network: NetworkEntry,
+    /// Where nodes may ask for peers whose address is not recorded yet.
+    #[serde(default)]
+    pub discovery: DiscoveryEntry,
     /// Its machines, by host name: [nodes.app-1].
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, NodeEntry>")]
@@ -120,6 +123,26 @@ pub struct NetworkEntry {
     /// Where nodes' agents speak to each other, in the private network. Default 7432.
     #[schemars(with = "Option<u16>")]
     pub agent_port: Option<Spanned<i64>>,
+}
+
+/// [discovery]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiscoveryEntry {
+    /// Ask the system's resolver for the name of the node in the fleet's domain. Default false.
+    #[serde(default)]
+    pub dns: bool,
+    /// Ask DigitalOcean's API for the droplets that have a tag: { tag = "acme" }. Every node gets a token for that in its seed.
+    pub digitalocean: Option<DigitalOceanEntry>,
+}
+
+/// [discovery] digitalocean
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DigitalOceanEntry {
+    /// The tag of the fleet's droplets, which are called as its nodes are.
+    #[schemars(with = "String")]
+    pub tag: Spanned<String>,
 }
 
 /// [nodes.<name>]

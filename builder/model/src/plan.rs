@@ -204,6 +204,8 @@ pub struct Plan {
     pub roles: Vec<RolePlan>,
     /// The machines, by name.
     pub nodes: Vec<NodePlan>,
+    /// Secrets that no role asks for, but the fleet itself: every node receives them.
+    pub common_secrets: Vec<Secret>,
 }
 
 impl Plan {
@@ -231,6 +233,7 @@ impl Plan {
         self.roles
             .iter()
             .flat_map(|r| &r.secrets)
+            .chain(&self.common_secrets)
             .map(|s| (&s.name, s))
             .collect()
     }

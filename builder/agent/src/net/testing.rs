@@ -6,7 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType, SigningKey as _, date_time_ymd,
 };
-use rolesmith_model::facts::{FACTS_FORMAT, Facts, Genesis, Identity, Member, Origin};
+use rolesmith_model::facts::{Discovery, FACTS_FORMAT, Facts, Genesis, Identity, Member, Origin};
 use rolesmith_model::ids::NodeName;
 use rolesmith_model::manifest::ClusterKind;
 use rolesmith_model::recovery::{ORDER_FORMAT, Order, SignedOrder};
@@ -155,6 +155,7 @@ impl Fleet {
                     ClusterKind::Postgresql,
                 )]),
                 synchronous: 1,
+                discovery: Discovery::default(),
                 members: Vec::new(),
                 packages: BTreeMap::new(),
             },

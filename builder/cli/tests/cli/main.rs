@@ -1,6 +1,7 @@
 //! The program as its users meet it: fleets that are wrong, fleets that are right, and each command's manners.
 
 mod commands;
+mod discovery;
 mod invalid;
 mod keys;
 mod valid;

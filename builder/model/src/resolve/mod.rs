@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 
 use crate::{
     archive_names::ArchiveNames,
+    facts::DIGITALOCEAN_TOKEN,
     finding::{Findings, Place},
     fleet::Fleet,
-    ids::RoleName,
-    plan::{NodePlan, Package, Plan, RolePlan},
+    ids::{RoleName, SecretName},
+    plan::{NodePlan, Package, Plan, RolePlan, Secret},
     role::{Role, Roles},
     source::Sources,
 };
@@ -77,12 +78,34 @@ pub fn resolve(
         return None;
     }
     packages.sort_by(|a, b| a.name.cmp(&b.name));
+    let common_secrets = common_secrets(&fleet);
+    for node in &mut nodes {
+        node.secrets
+            .extend(common_secrets.iter().map(|secret| secret.name.clone()));
+        node.secrets.sort();
+        node.secrets.dedup();
+    }
     Some(Plan {
         packages,
         roles: role_plans,
         nodes,
+        common_secrets,
         fleet,
     })
+}
+
+/// A fleet that opts in to a service that asks for a token has one, on each of its nodes.
+fn common_secrets(fleet: &Fleet) -> Vec<Secret> {
+    let token = fleet.discovery.digitalocean.as_ref().and_then(|_| {
+        Some(Secret {
+            name: SecretName::new(DIGITALOCEAN_TOKEN).ok()?,
+            description: "a token of DigitalOcean's API that may read droplets and nothing else"
+                .into(),
+            // DigitalOcean makes it.
+            generate: false,
+        })
+    });
+    token.into_iter().collect()
 }
 
 /// The roles that some node has, and the fleet's own roles whether or not a node has them yet.

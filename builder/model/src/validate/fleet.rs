@@ -102,6 +102,7 @@ impl Check<'_> {
         }
         let repository = self.repository(&file.repository);
         let network = self.network(&file.network);
+        let discovery = self.discovery(&file.discovery);
         let mut services = Services {
             database: Database {
                 // What the nodes come to is not known yet.
@@ -162,6 +163,7 @@ impl Check<'_> {
             domain: file.fleet.domain.get_ref().clone(),
             repository: repository?,
             network: network?,
+            discovery,
             nodes,
             services,
             settings,

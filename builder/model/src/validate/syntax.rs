@@ -88,6 +88,13 @@ pub fn repository_url(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// A tag of DigitalOcean's; it becomes a part of a URL as it stands.
+#[must_use]
+pub fn tag(text: &str) -> bool {
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:".contains(&byte);
+    (1..=255).contains(&text.len()) && text.bytes().all(sound)
+}
+
 /// A network interface's name (IFNAMSIZ is 16 with the final zero).
 #[must_use]
 pub fn interface(text: &str) -> bool {

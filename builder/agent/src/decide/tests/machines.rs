@@ -91,6 +91,7 @@ pub(super) fn fresh() -> Observed {
             agent_port: rolesmith_model::facts::AGENT_PORT,
             clusters: BTreeMap::new(),
             synchronous: 1,
+            discovery: rolesmith_model::facts::Discovery::default(),
             members: vec![Member {
                 name: "n1".to_owned(),
                 address: None,

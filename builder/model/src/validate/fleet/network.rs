@@ -1,4 +1,4 @@
-//! [network]
+//! [network] and [discovery]
 
 use std::{collections::BTreeSet, net::Ipv4Addr, str::FromStr as _};
 
@@ -6,8 +6,12 @@ use toml::Spanned;
 
 use super::Check;
 use crate::{
-    facts::AGENT_PORT, finding::Place, fleet::Network, fleet_file::NetworkEntry,
-    network::Ipv4Network, validate::syntax,
+    facts::{AGENT_PORT, DigitalOcean, Discovery},
+    finding::Place,
+    fleet::Network,
+    fleet_file::{DiscoveryEntry, NetworkEntry},
+    network::Ipv4Network,
+    validate::syntax,
 };
 
 impl Check<'_> {
@@ -126,6 +130,28 @@ impl Check<'_> {
             load_balancer,
             agent_port,
         })
+    }
+
+    pub(super) fn discovery(&mut self, entry: &DiscoveryEntry) -> Discovery {
+        let digitalocean = entry.digitalocean.as_ref().map(|digitalocean| {
+            let tag = &digitalocean.tag;
+            if !syntax::tag(tag.get_ref()) {
+                self.error(
+                    "fleet::discovery-tag",
+                    tag.span(),
+                    format!("{:?} cannot be a tag at DigitalOcean", tag.get_ref()),
+                    "not 1 to 255 letters, digits, hyphens, underscores and colons",
+                    "write the tag that all droplets of the fleet have, such as \"acme\"",
+                );
+            }
+            DigitalOcean {
+                tag: tag.get_ref().clone(),
+            }
+        });
+        Discovery {
+            dns: entry.dns,
+            digitalocean,
+        }
     }
 
     pub(super) fn address(
