@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod database;
+pub(crate) mod discover;
 pub(crate) mod drain;
 pub(crate) mod facts;
 pub(crate) mod fetch;

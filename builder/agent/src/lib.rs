@@ -6,12 +6,14 @@
 //!
 //! Clusters have a service of their own: [`runtime`] drives [`cluster`] (the decisions, pure), [`net`] (the other members)
 //! and [`postgres`] (the database). [`lookout`] notices that the repository has changed, and [`fetch`] takes new facts.
+//! [`discovery`] asks where members might be.
 
 pub mod act;
 pub mod apply;
 pub mod cli;
 pub mod cluster;
 pub mod decide;
+pub mod discovery;
 pub mod drain;
 pub mod fetch;
 pub mod files;
