@@ -8,12 +8,14 @@
 //! - [`sessions`] finds two machines under one name: pure.
 //! - [`frame`] tells messages apart on a stream of bytes.
 //! - [`material`] reads facts, certificates and the key into what TLS needs.
+//! - [`discovery`] keeps the places where a member might be.
 //! - [`server`] and [`client`] move frames; [`Net`] is their handle.
 //!
 //! A connection carries requests from the member that opened it, and their responses. It stays open, so that a request
 //! costs one round trip. TLS 1.3 only, and without resumption: every connection shows its certificate anew.
 
 pub mod client;
+pub mod discovery;
 pub mod frame;
 pub mod http;
 pub mod identity;
@@ -36,6 +38,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
 
 use self::client::Outgoing;
+use self::discovery::Located;
 use self::identity::Refusal;
 use self::limits::Limits;
 use self::material::Material;
@@ -124,6 +127,9 @@ pub struct LinkStatus {
     /// Why there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Where it is looked for, while there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The network, for people.
@@ -159,6 +165,10 @@ struct State {
     refusals: Refusals,
     /// Source addresses of members that came to us: where to find those whose address the facts do not know.
     hints: BTreeMap<String, IpAddr>,
+    /// What others said of members that were looked for.
+    located: BTreeMap<String, Located>,
+    /// Since when there has been no connection to a member.
+    away: BTreeMap<String, Instant>,
     links: BTreeMap<String, LinkStatus>,
     /// Wakes a link that waits before it tries again.
     wake: BTreeMap<String, Arc<Notify>>,
@@ -215,6 +225,7 @@ pub struct Net {
     shared: Arc<Shared>,
     links: BTreeMap<String, (mpsc::Sender<Outgoing>, JoinHandle<()>)>,
     server: JoinHandle<()>,
+    resolver: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Net {
@@ -245,10 +256,12 @@ impl Net {
             events,
         });
         let server = tokio::spawn(server::listen(shared.clone()));
+        let resolver = tokio::spawn(discovery::resolve(shared.clone()));
         let mut net = Self {
             shared,
             links: BTreeMap::new(),
             server,
+            resolver,
         };
         net.reconcile();
         (net, receiver)
@@ -270,12 +283,18 @@ impl Net {
             let mut state = self.shared.state();
             state.links.remove(&name);
             state.wake.remove(&name);
+            state.away.remove(&name);
+            state.located.remove(&name);
         }
         for name in members {
             if !self.links.contains_key(name) {
                 let (sender, receiver) = mpsc::channel(self.shared.limits.queue);
                 let wake = Arc::new(Notify::new());
-                self.shared.state().wake.insert(name.to_owned(), wake);
+                {
+                    let mut state = self.shared.state();
+                    state.wake.insert(name.to_owned(), wake);
+                    state.away.insert(name.to_owned(), Instant::now());
+                }
                 let task =
                     tokio::spawn(client::link(self.shared.clone(), name.to_owned(), receiver));
                 self.links.insert(name.to_owned(), (sender, task));
@@ -314,16 +333,34 @@ impl Net {
         self.shared.state().sessions.expect(machines);
     }
 
+    /// Members that are looked for: the facts do not say where they are, or they were not reached there for long.
+    #[must_use]
+    pub fn lost(&self) -> BTreeSet<String> {
+        self.shared.lost()
+    }
+
+    /// Where members might be, as another service was told. Who is no member is passed over.
+    pub fn told(&self, mut told: BTreeMap<String, Vec<IpAddr>>) {
+        told.retain(|name, _| self.links.contains_key(name));
+        self.shared.told(told);
+    }
+
     /// For people.
     #[must_use]
     pub fn status(&self) -> NetStatus {
-        let state = self.shared.state();
-        NetStatus {
-            listening: state.listening.clone(),
-            problem: state.problem.clone(),
-            links: state.links.values().cloned().collect(),
-            refused: state.refusals.list(),
+        let mut status = {
+            let state = self.shared.state();
+            NetStatus {
+                listening: state.listening.clone(),
+                problem: state.problem.clone(),
+                links: state.links.values().cloned().collect(),
+                refused: state.refusals.list(),
+            }
+        };
+        for link in status.links.iter_mut().filter(|link| !link.connected) {
+            link.addresses = self.shared.candidates(&link.name);
         }
+        status
     }
 
     /// What is to be written to the log since the last call: refusals, at a bounded rate.
@@ -337,6 +374,7 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         self.server.abort();
+        self.resolver.abort();
         for (_, task) in self.links.values() {
             task.abort();
         }

@@ -1,13 +1,12 @@
 //! The calling side: one link to each other member, which connects again by itself.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::pki_types::{ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::spawn_blocking;
 use tokio::time::{Duration, Instant, interval, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -33,6 +32,7 @@ struct Connection {
     stream: Called,
     peer: Peer,
     facts: u64,
+    address: IpAddr,
 }
 
 /// Keeps a connection to a member for as long as it is one, and sends what comes.
@@ -48,6 +48,7 @@ pub(super) async fn link(
         waiting: VecDeque::new(),
         given_up: Vec::new(),
         problem: None,
+        attempts: 0,
         shared,
         name,
         wake,
@@ -56,6 +57,8 @@ pub(super) async fn link(
     while let Some(connection) = link.connect(&mut requests).await {
         link.tell(Some(connection.facts));
         link.problem = None;
+        link.attempts = 0;
+        link.shared.reached(&link.name, connection.address);
         let began = Instant::now();
         if !link.converse(connection, &mut requests).await {
             return;
@@ -88,6 +91,8 @@ struct Link {
     given_up: Vec<(u64, Unreachable)>,
     /// Why there is no connection.
     problem: Option<String>,
+    /// Counts attempts to connect since there was a connection.
+    attempts: usize,
 }
 
 impl Link {
@@ -97,8 +102,18 @@ impl Link {
             connected: connected.is_some(),
             facts: connected,
             problem: self.problem.clone().filter(|_| connected.is_none()),
+            addresses: Vec::new(),
         };
-        self.shared.state().links.insert(self.name.clone(), status);
+        let mut state = self.shared.state();
+        state.links.insert(self.name.clone(), status);
+        if connected.is_some() {
+            state.away.remove(&self.name);
+        } else {
+            state
+                .away
+                .entry(self.name.clone())
+                .or_insert_with(Instant::now);
+        }
     }
 
     async fn outcome(&self, number: u64, result: Result<(Peer, Vec<u8>), Unreachable>) {
@@ -116,9 +131,11 @@ impl Link {
     async fn connect(&mut self, requests: &mut mpsc::Receiver<Outgoing>) -> Option<Connection> {
         loop {
             let (shared, name) = (self.shared.clone(), self.name.clone());
+            let attempts = self.attempts;
+            self.attempts = attempts.wrapping_add(1);
             let mut attempt = std::pin::pin!(async move {
                 let limit = shared.limits.handshake;
-                timeout(limit, open(&shared, &name))
+                timeout(limit, open(&shared, &name, attempts))
                     .await
                     .unwrap_or_else(|_| Err("no answer to the attempt to connect".to_owned()))
             });
@@ -333,15 +350,15 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// Opens a connection. The error says for people why there is none.
-async fn open(shared: &Arc<Shared>, name: &str) -> Result<Connection, String> {
+/// Opens a connection; `attempt` counts those that were tried. The error says for people why there is none.
+async fn open(shared: &Arc<Shared>, name: &str, attempt: usize) -> Result<Connection, String> {
     let material = shared.material();
-    let port = material.facts.agent_port;
-    let hint = shared.state().hints.get(name).copied();
-    let address = match material.address(name).or(hint) {
-        Some(address) => SocketAddr::new(address, port),
-        None => find(shared, format!("{name}.{}", material.facts.domain), port).await?,
+    let candidates = shared.candidates(name);
+    // One after the other: the first may be dead for ever.
+    let Some(address) = candidates.get(attempt % candidates.len().max(1)) else {
+        return Err(shared.nowhere(name));
     };
+    let address = SocketAddr::new(*address, material.facts.agent_port);
     let stream = TcpStream::connect(address)
         .await
         .map_err(|error| format!("{address}: {error}"))?;
@@ -396,23 +413,6 @@ async fn open(shared: &Arc<Shared>, name: &str) -> Result<Connection, String> {
         stream,
         peer,
         facts: hello.facts,
+        address: address.ip(),
     })
-}
-
-/// Asks the resolver: a hint, as good as any, since the certificate decides.
-async fn find(shared: &Shared, fqdn: String, port: u16) -> Result<SocketAddr, String> {
-    let turn = shared.resolver.clone().acquire_owned().await;
-    let unknown = format!("its address is in no facts, and DNS does not know {fqdn}");
-    let answer = spawn_blocking(move || {
-        let found = (fqdn.as_str(), port).to_socket_addrs();
-        // Only now: who stops waiting does not stop the question.
-        drop(turn);
-        found
-    });
-    answer
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .and_then(|mut found| found.find(SocketAddr::is_ipv4))
-        .ok_or(unknown)
 }

@@ -1,8 +1,11 @@
 //! How much, how often and how long: everything that another machine could use up.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use super::discovery::lookup;
 
 /// Bounds of the network side. Each holds against any peer, declared or not.
 #[derive(Debug, Clone)]
@@ -33,6 +36,12 @@ pub struct Limits {
     pub retry: (Duration, Duration),
     /// How often open connections are judged anew.
     pub review: Duration,
+    /// After how long without a connection a member is looked for at other addresses than that of the facts.
+    pub lost: Duration,
+    /// Between two questions where such a member might be: the first, and the longest.
+    pub discover: (Duration, Duration),
+    /// The system's resolver, but for tests.
+    pub lookup: fn(&str) -> io::Result<Vec<IpAddr>>,
 }
 
 impl Default for Limits {
@@ -58,6 +67,9 @@ impl Default for Limits {
             stall: Duration::from_millis(1500),
             retry: (Duration::from_millis(100), Duration::from_secs(1)),
             review: Duration::from_secs(60),
+            lost: Duration::from_secs(30),
+            discover: (Duration::from_secs(2), Duration::from_secs(60)),
+            lookup,
         }
     }
 }

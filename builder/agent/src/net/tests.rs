@@ -8,6 +8,8 @@ use tokio::time::{sleep, timeout};
 use super::testing::{Authority, DAY, Fleet, Wish, wish};
 use super::*;
 
+mod discovery;
+
 /// Longer than anything here takes; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
