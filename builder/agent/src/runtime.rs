@@ -9,11 +9,14 @@
 //! - [`report`] is what people see of it.
 //! - [`watch`] finds the primary for nodes that have no part in the cluster.
 //! - [`control`] hears the operator of this machine, `operator` answers.
+//! - [`discovery`] looks for members that are lost.
 //! - [`survey`] gathers how all members are.
 //! - `talk` makes and takes what members say to each other.
 
 pub mod control;
 mod deciders;
+pub mod discovery;
+mod observer;
 mod operator;
 pub mod report;
 pub mod store;
@@ -50,8 +53,6 @@ use report::ClusterReport;
 use store::{Store, StoreError};
 use talk::{expected, json, name, understand};
 
-/// How often the database is looked at when nothing calls for it.
-const LOOK: Duration = Duration::from_millis(250);
 /// How often files are looked at, members asked by a node without a part in the cluster, and the report written
 /// ([`Setup::period`]).
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -192,6 +193,7 @@ struct Runtime<'a, D, E, P> {
     requests: RequestId,
     surveys: Vec<survey::Survey>,
     said: operator::Said,
+    discovery: discovery::Discovery,
 }
 
 impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
@@ -217,9 +219,11 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
         let (net, events) = Net::start(receiver, machine.clone(), setup.limits.clone());
         let (control, asked) = control::Control::listen(&setup.root)
             .map_err(|error| RuntimeError::System(control::SOCKET, error))?;
+        let seed = store::random().map_err(StoreError::Random)?;
         let (generation, nudge) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
         let (seen, observations) = mpsc::channel(1);
-        let observer = observer(executor.clone(), seen, generation.clone(), nudge.clone());
+        let observer =
+            observer::observer(executor.clone(), seen, generation.clone(), nudge.clone());
         Ok(Self {
             setup,
             make,
@@ -249,6 +253,7 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
             requests: OWN,
             surveys: Vec::new(),
             said: operator::Said::default(),
+            discovery: discovery::Discovery::new(seed),
         })
     }
 
@@ -482,6 +487,10 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
             self.ask_members();
         }
         self.tell_founder();
+        let facts = &self.material.borrow().facts;
+        let (root, lost) = (&self.setup.root, self.net.lost());
+        self.net
+            .told(self.discovery.look(root, facts, &lost, boottime()));
         Ok(true)
     }
 
@@ -570,6 +579,7 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
             cluster: self.core.as_ref().map(|core| core.status(boottime())),
             primary: self.watch.primary(),
             net: self.net.status(),
+            discovery: self.discovery.problem(),
         });
         report.write(&self.setup.root);
         report.line()
@@ -579,27 +589,6 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
 impl<D, E, P> Drop for Runtime<'_, D, E, P> {
     fn drop(&mut self) {
         self.observer.abort();
-    }
-}
-
-/// Looks at the database again and again, and at once when something happens to it.
-async fn observer(
-    executor: impl Executor,
-    seen: mpsc::Sender<(u64, Observed)>,
-    generation: Arc<AtomicU64>,
-    nudge: Arc<Notify>,
-) {
-    loop {
-        let begun = generation.load(Ordering::Relaxed);
-        let observed = executor.observe().await;
-        if seen.send((begun, observed)).await.is_err() {
-            return;
-        }
-        tokio::select! {
-            () = sleep(LOOK) => {}
-            () = executor.disturbed() => {}
-            () = nudge.notified() => {}
-        }
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Input<'a> {
     pub primary: Option<EpochRow>,
     /// The network.
     pub net: NetStatus,
+    /// Why members that are lost cannot be looked for.
+    pub discovery: Option<&'a str>,
 }
 
 impl ClusterReport {
@@ -93,6 +95,7 @@ impl ClusterReport {
             cluster,
             primary,
             net,
+            discovery,
         } = input;
         let mut alarms: Vec<String> = Vec::new();
         alarms.extend(stale.map(ToOwned::to_owned));
@@ -100,6 +103,10 @@ impl ClusterReport {
             alarms.push(format!("other members will refuse this node: {problem}"));
         }
         alarms.extend(net.problem.clone());
+        if knows_nobody(&net.links) {
+            alarms.push(NOBODY.to_owned());
+        }
+        alarms.extend(discovery.map(ToOwned::to_owned));
         alarms.extend(refused_by_others(&net.links));
         for refused in &net.refused {
             if now.saturating_sub(refused.last) < RECENT {
@@ -150,7 +157,10 @@ impl ClusterReport {
             return format!("waiting: {why}");
         }
         let connected = self.net.links.iter().filter(|link| link.connected).count();
-        let links = format!("{connected} of {} members connected", self.net.links.len());
+        let mut links = format!("{connected} of {} members connected", self.net.links.len());
+        if knows_nobody(&self.net.links) {
+            links.push_str(", waiting for their addresses");
+        }
         match (&self.cluster, &self.primary) {
             (Some(cluster), _) => format!("{}, {links}", describe(cluster)),
             (None, Some(row)) => format!("the primary is {}, {links}", row.node),
@@ -187,10 +197,25 @@ impl ClusterReport {
         }
         for link in self.net.links.iter().filter(|link| !link.connected) {
             let why = link.problem.as_deref().unwrap_or("not connected yet");
-            lines.push(("member", format!("{}: {why}", link.name)));
+            let mut text = format!("{}: {why}", link.name);
+            if link.addresses.len() > 1 {
+                let places: Vec<_> = link.addresses.iter().map(ToString::to_string).collect();
+                let _ = write!(text, " (looked for at {})", places.join(", "));
+            }
+            lines.push(("member", text));
         }
         lines
     }
+}
+
+/// What somebody has to do about [`knows_nobody`].
+const NOBODY: &str = "no address of another member is known: this node waits until one is recorded (`rolesmith record NODE ADDRESS`, \
+                      then publish), found by [discovery] of fleet.toml, or comes by itself";
+
+/// Whether there is no member that could be called at all.
+fn knows_nobody(links: &[LinkStatus]) -> bool {
+    let unknown = |link: &LinkStatus| !link.connected && link.addresses.is_empty();
+    !links.is_empty() && links.iter().all(unknown)
 }
 
 /// The members that refuse this node say so when they close the connection.

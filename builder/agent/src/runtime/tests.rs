@@ -9,6 +9,7 @@ use rolesmith_model::facts::{
 };
 use tokio::time::timeout;
 
+mod unknown;
 mod witness;
 
 use super::*;
