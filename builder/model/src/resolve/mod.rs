@@ -99,7 +99,7 @@ fn common_secrets(fleet: &Fleet) -> Vec<Secret> {
     let token = fleet.discovery.digitalocean.as_ref().and_then(|_| {
         Some(Secret {
             name: SecretName::new(DIGITALOCEAN_TOKEN).ok()?,
-            description: "a token of DigitalOcean's API that may read droplets and nothing else"
+            description: "a token of DigitalOcean's API with the scopes droplet:read and tag:read and no others"
                 .into(),
             // DigitalOcean makes it.
             generate: false,
