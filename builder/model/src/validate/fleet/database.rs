@@ -60,7 +60,7 @@ impl Check<'_> {
         // What is left out was told already, and without it nothing of this would be true.
         let mut sound = nodes.len() == file.nodes.len();
         for node in nodes.values() {
-            let data = self.part(node, |role| forms_database(role));
+            let data = self.part(node, forms_database);
             let witness = self.part(node, |role| role.name.as_str() == WITNESS_ROLE);
             if let (Some((role, _)), Some((_, span))) = (&data, &witness) {
                 sound = false;
