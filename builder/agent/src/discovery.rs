@@ -27,7 +27,7 @@ pub const WANTED: &str = "/run/rolesmith-cluster/discover";
 /// What was found; the unprivileged user's.
 pub const FOUND: &str = "/run/rolesmith-discovery/found.json";
 /// Its format.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 /// Bytes of [`FOUND`] at most: a thousand members with a few addresses each.
 const MOST: u64 = 128 * 1024;
 /// Addresses of one name at most; names are not unique at a provider.

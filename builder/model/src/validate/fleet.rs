@@ -143,7 +143,7 @@ impl Check<'_> {
         }
         let mut nodes = BTreeMap::new();
         for (key, entry) in &file.nodes {
-            if let Some(node) = self.node(key, entry, network.as_ref()) {
+            if let Some(node) = self.node(key, entry, network.as_ref(), discovery.any()) {
                 nodes.insert(node.name.clone(), node);
             }
         }

@@ -18,6 +18,7 @@ impl Check<'_> {
         key: &Spanned<String>,
         entry: &NodeEntry,
         network: Option<&Network>,
+        looked_for: bool,
     ) -> Option<Node> {
         let name = match NodeName::new(key.get_ref().as_str()) {
             Ok(name) => name,
@@ -80,7 +81,11 @@ impl Check<'_> {
                 "fleet::no-address",
                 Place::new(self.id, key.span()),
                 format!("the address of {name} is not known yet"),
-                "its peers cannot be told where it is",
+                if looked_for {
+                    "its peers' agents look for it; services are told where it is, and let it in, by facts alone"
+                } else {
+                    "its peers cannot be told where it is"
+                },
                 format!("once the machine exists: rolesmith record {name} ADDRESS"),
             );
         }
