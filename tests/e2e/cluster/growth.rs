@@ -30,6 +30,19 @@ pub fn fourth(fleet: &Fleet, name: &str) {
         assert_eq!(whole, before);
         tell(&format!("a member {took:.1?} after `lab up`"));
     });
+    step("replay that was halted on a standby goes on", || {
+        let standby = FOUR
+            .into_iter()
+            .find(|node| *node != before.primary && *node != "four")
+            .expect("another one");
+        fleet.must(
+            standby,
+            "runuser -u postgres -- psql -qAtXc 'SELECT pg_wal_replay_pause()'",
+        );
+        let (whole, took) = await_whole(fleet, name, &FOUR, LIMIT);
+        assert_eq!(whole, before);
+        tell(&format!("whole again after {took:.1?}"));
+    });
     // Its settings are those of a fleet of four, the others' servers were started in one of three.
     step("it is primary", || switchover(fleet, name, "four"));
     step("and hands back", || {

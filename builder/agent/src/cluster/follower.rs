@@ -43,6 +43,12 @@ impl Core {
             self.act(now, Action::Sever);
             return;
         }
+        if seen.process == Process::Running && seen.halted {
+            // Started anew it has the settings that its primary has by now, and no order to halt. Cut off it would never tell the end
+            // of its log, and an election could wait for it for ever (rule 3).
+            self.act(now, Action::Stop { immediate: false });
+            return;
+        }
         match seen.process {
             Process::Stopped => self.start(now, &seen),
             Process::Starting => self.mend_copy(now, &seen),

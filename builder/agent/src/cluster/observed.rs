@@ -81,6 +81,10 @@ pub struct Observed {
     /// Where the log ends as far as can be said now: received or replayed, whichever is further; on a primary the
     /// flush position. Used for display and for choosing who tries first, never for a grant.
     pub position: Option<Position>,
+    /// Its replay was halted: by a person, or because a setting of its primary is higher than its own. By itself it goes on never,
+    /// tells no end of its log and could not be elected; what it receives is confirmed all the same.
+    #[serde(default)]
+    pub halted: bool,
     /// The exact end of the log: only with no `primary_conninfo` in force, no walreceiver and all local log replayed
     /// (rule 3); on a primary the flush position.
     pub end_of_wal: Option<Position>,

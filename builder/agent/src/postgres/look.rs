@@ -49,6 +49,9 @@ UNION ALL
 /// The startup process waits for more log: it has replayed all there is.
 const REPLAYED: &str = "RecoveryRetrieveRetryInterval";
 
+/// The startup process was told to replay nothing more, or cannot with the settings that it was started with.
+const HALTED: &str = "RecoveryPause";
+
 /// Tells when the postmaster ends.
 ///
 /// A thread of its own waits for it: it costs nothing while it sleeps, ends with the postmaster or the agent, and needs
@@ -252,6 +255,10 @@ impl Look {
             && !self.walreceiver
             && self.startup_waits.as_deref() == Some(REPLAYED)
     }
+
+    fn is_halted(&self) -> bool {
+        self.in_recovery && self.startup_waits.as_deref() == Some(HALTED)
+    }
 }
 
 impl Server {
@@ -334,6 +341,7 @@ impl Server {
 
     async fn fill(&self, seen: &mut Observed, look: &Look, watch: &mut Watch) {
         seen.in_recovery = look.in_recovery;
+        seen.halted = look.is_halted();
         seen.conninfo = seen
             .conninfo
             .take()

@@ -29,6 +29,8 @@ fn a_severed_standby_is_told_from_one_that_still_replays() {
     // Busy, or waiting for a walreceiver.
     assert!(!look(vec![server.clone(), startup(None)]).is_severed());
     assert!(!look(vec![server.clone(), startup(Some("RecoveryWalStream"))]).is_severed());
+    let halted = look(vec![server.clone(), startup(Some(HALTED))]);
+    assert!(!halted.is_severed() && halted.is_halted());
     // A walreceiver that is only starting.
     let receiver = row([Some("process"), Some("walreceiver"), None, None, None, None]);
     assert!(!look(vec![server, startup(Some(REPLAYED)), receiver]).is_severed());
