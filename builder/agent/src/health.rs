@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::drain;
 use crate::files::{self, Root, Seen};
 use crate::observe;
-use crate::probe::probe;
+use crate::probe;
 use crate::program::Programs;
 
 /// What the daemon writes.
@@ -92,6 +92,13 @@ impl Health {
     }
 }
 
+fn unit_of(check: &HealthCheck) -> Option<&str> {
+    match &check.probe {
+        Probe::Unit(unit) => Some(unit),
+        _ => None,
+    }
+}
+
 /// Looks at everything at once, so that one slow check delays no other.
 pub fn look(root: &Root, programs: &(impl Programs + Sync), now: u64) -> Health {
     let none = |enrolled: bool, problem: &str| Health {
@@ -118,14 +125,28 @@ pub fn look(root: &Root, programs: &(impl Programs + Sync), now: u64) -> Health 
     };
     let checks = located(programs, node);
     let drained = drain::since(root).map(|_| DRAINED.to_owned());
+    let names: Vec<&str> = checks
+        .iter()
+        .filter_map(|(_, check)| unit_of(check))
+        .collect();
     let checks: Vec<Checked> = thread::scope(|scope| {
+        let all_units = scope.spawn(|| match names.is_empty() {
+            true => Vec::new(),
+            false => probe::units(programs, &names),
+        });
         let looks: Vec<_> = checks
             .iter()
-            .map(|(_, check)| scope.spawn(|| probe(programs, &check.probe).err()))
+            .map(|(_, check)| {
+                unit_of(check)
+                    .is_none()
+                    .then(|| scope.spawn(|| probe::probe(programs, &check.probe).err()))
+            })
             .collect();
-        let results = looks.into_iter().map(|look| {
-            look.join()
-                .unwrap_or_else(|_| Some("the check itself broke".to_owned()))
+        let broke = || Some("the check itself broke".to_owned());
+        let mut of_units = all_units.join().unwrap_or_default().into_iter();
+        let results = looks.into_iter().map(|look| match look {
+            Some(look) => look.join().unwrap_or_else(|_| broke()),
+            None => of_units.next().map_or_else(broke, Result::err),
         });
         let named = checks.iter().zip(results);
         named

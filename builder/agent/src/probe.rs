@@ -19,15 +19,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 /// What was found instead, for people.
 pub fn probe(programs: &impl Programs, probe: &Probe) -> Result<(), String> {
     match probe {
-        Probe::Unit(unit) => {
-            let call = Call::new(["systemctl", "is-active", "--", unit]).limit(COMMAND_LIMIT);
-            let ended = programs.run(&call).map_err(|error| error.to_string())?;
-            match ended.stdout.trim() {
-                "active" | "reloading" | "refreshing" => Ok(()),
-                "" => Err(format!("{unit}: {}", ended.tail())),
-                other => Err(format!("{unit} is {other}")),
-            }
-        }
+        Probe::Unit(unit) => units(programs, &[unit]).pop().unwrap_or(Ok(())),
         Probe::Tcp(address) => connect(address, Instant::now() + NETWORK_LIMIT).map(drop),
         Probe::Http(url) => http(url),
         Probe::Command(argv) => {
@@ -40,6 +32,26 @@ pub fn probe(programs: &impl Programs, probe: &Probe) -> Result<(), String> {
                 .map_err(|error| error.to_string())
         }
     }
+}
+
+/// Looks at several units with one program: each start of systemctl(1) costs as much as all its questions.
+///
+/// In their order, as [`probe`] tells of one.
+pub fn units(programs: &impl Programs, units: &[&str]) -> Vec<Result<(), String>> {
+    let call = Call::new(["systemctl", "is-active", "--"])
+        .args(units.iter().copied())
+        .limit(COMMAND_LIMIT);
+    let ended = match programs.run(&call) {
+        Ok(ended) => ended,
+        Err(error) => return units.iter().map(|_| Err(error.to_string())).collect(),
+    };
+    let mut states = ended.stdout.lines();
+    let judge = |unit: &&str| match states.next().map(str::trim) {
+        Some("active" | "reloading" | "refreshing") => Ok(()),
+        None | Some("") => Err(format!("{unit}: {}", ended.tail())),
+        Some(other) => Err(format!("{unit} is {other}")),
+    };
+    units.iter().map(judge).collect()
 }
 
 fn left(deadline: Instant) -> Result<Duration, String> {
