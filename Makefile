@@ -19,6 +19,7 @@ help:
 	@echo "make demo-down  end the demo's machines"
 	@echo "make drill      break the demo's machines in every way, and measure (DRILL=NAME for one, RUNS=N)"
 	@echo "make test       every test that CI runs;  make test-all  all there are"
+	@echo "make idle       what an idle fleet uses, over ten minutes"
 	@echo "make lint       formatting, clippy, shellcheck, documentation"
 	@echo "make bench      benchmarks against dpkg-deb, apt-ftparchive, reprepro and aptly"
 	@echo "make deb        Debian packages of rolesmith and rolesmith-agent in target/debian"
