@@ -228,12 +228,15 @@ fn judge(seen: &BTreeMap<&str, Seen>) -> Result<Whole, String> {
     })
 }
 
-/// What a machine complains of; not that it turns away one that is a member no more, as it should.
+/// What a machine complains of; not that it turned away one that is a member no more, as it should.
 fn alarms(status: &Value) -> Vec<&str> {
     let all = status["alarms"].as_array().map_or(&[][..], Vec::as_slice);
     all.iter()
         .map(|alarm| alarm.as_str().unwrap_or("an alarm that is no text"))
-        .filter(|alarm| !alarm.contains("was removed from the fleet"))
+        .filter(|alarm| {
+            !alarm.contains("was removed from the fleet")
+                && !alarm.contains("which was replaced by")
+        })
         .collect()
 }
 
