@@ -9,6 +9,7 @@
 //! A failing seed is printed with a command that replays it, after faults it does not need were taken away.
 
 mod acts;
+mod agent;
 mod faults;
 mod mutants;
 mod postgres;
