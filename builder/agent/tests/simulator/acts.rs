@@ -2,6 +2,7 @@
 
 use rolesmith_agent::cluster::{Access, Action, Failure, Outcome, Process, SyncSetting, SystemId};
 
+use crate::faults::Moment;
 use crate::postgres::{Directory, Kind, Record, Waiter, Who};
 use crate::world::{Event, Mutant, World};
 
@@ -351,6 +352,7 @@ impl World {
         server.receiver = None;
         server.in_recovery = false;
         self.stats.promotions += 1;
+        self.moment(Moment::Promoted, node, None);
         self.disconnect(node);
         Ok(Outcome::Done)
     }

@@ -13,11 +13,14 @@ impl World {
             return Vec::new();
         };
         let version = core.durable().config.stamp;
+        let watched = !self.watches.is_empty() || self.held.is_some();
+        let before = watched.then(|| core.durable().clone());
         let step = step(core);
         let mut replies = Vec::new();
         let run = self.nodes[node].run;
         if let Some(durable) = step.persist {
             self.check_persisted(node, &durable, version);
+            let after = before.as_ref().map(|_| durable.clone());
             if self.mutant == Some(Mutant::NoFsync) {
                 // The kernel writes it out some time.
                 let before = self.nodes[node].cache.replace(*durable);
@@ -26,6 +29,12 @@ impl World {
                 }
             } else {
                 self.nodes[node].disk = Some(*durable);
+            }
+            if let (Some(before), Some(after)) = (before, after) {
+                self.moments(node, &before, &after);
+                if self.nodes[node].core.is_none() {
+                    return Vec::new();
+                }
             }
         }
         let mut left = usize::MAX;
@@ -147,6 +156,7 @@ impl World {
         )
         .sabotaged(self.core_mutation());
         self.nodes[node].core = Some(core);
+        self.nodes[node].able_since = self.nodes[node].frozen.max(self.now);
         self.note(|| format!("n{} agent starts", node + 1));
         self.put(1, Event::Tick { node, run });
         self.put(20, Event::Look { node, run });
@@ -170,7 +180,7 @@ impl World {
         self.published.push(facts);
         let version = self.published.len() - 1;
         for node in 0..self.nodes.len() {
-            if self.rng.permille(850) {
+            if self.attentive || self.rng.permille(850) {
                 let delay = self.rng.range(10, 4_000);
                 self.put(delay, Event::Facts { node, version });
             }

@@ -1,6 +1,7 @@
 //! What goes wrong in a run: made from the seed before it begins, so that a failing run can be tried with less of it.
 
 use crate::random::Rng;
+use crate::scripts;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -81,6 +82,55 @@ pub enum Fault {
     Blackout {
         back: u64,
     },
+    /// A fault waits for its moment, and strikes whoever brings that about; without delay before a word of it is sent.
+    Watch {
+        moment: Moment,
+        delay: u64,
+        then: Box<Fault>,
+    },
+    /// A fault strikes the run's victim: a voter that is not primary when it is chosen.
+    OnVictim {
+        pick: u64,
+        then: Box<Fault>,
+    },
+    /// Another victim is chosen from now on.
+    Spare,
+    /// One node is cut from nobody any more.
+    Reconnect {
+        node: usize,
+    },
+    /// The same for the primary that was isolated or frozen last.
+    ReconnectDeposed,
+    /// One node hears nobody, but is heard.
+    Deafen {
+        node: usize,
+    },
+    /// The node, whom its change of the configuration was about, and machines that were added are cut from the others;
+    /// bit n of the mask puts node n on their side.
+    Split {
+        node: usize,
+        mask: u64,
+    },
+    /// From now on nobody may be promoted, and service may not stop: what follows gives no reason.
+    Hold,
+}
+
+/// What a [`Fault::Watch`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// A node promised itself an epoch.
+    Asking,
+    /// A running primary won another epoch.
+    Reaffirmed,
+    /// A server was promoted.
+    Promoted,
+    /// A primary wrote that it goes on alone; that it no longer does.
+    Alone,
+    Cleared,
+    /// A primary made a configuration with another number of voters; without one of the data members; with a higher k.
+    VotersChanged,
+    DataDropped,
+    Raised,
 }
 
 /// What kind of run it is.
@@ -95,18 +145,33 @@ pub enum Profile {
     Genesis,
     /// Nothing at all.
     Calm,
+    /// Two primaries follow each other closely, and each is struck at a bad moment.
+    Duel,
+    /// One node is away while the others go on, then the primary instead of it.
+    Pendulum,
+    /// Two data members, of whom one goes on alone.
+    Alone,
+    /// The fleet grows or shrinks while it breaks apart.
+    Growth,
+    /// One voter misbehaves; the others must not notice.
+    Victim,
+    /// A candidate dies with the promises it got; the primary has to go on.
+    Alarm,
 }
 
 pub const FIRST: u64 = 6_000;
 
 /// The faults of a run, with their times (ms).
 pub fn schedule(rng: &mut Rng, profile: Profile, nodes: usize, until: u64) -> Vec<(u64, Fault)> {
+    if let Some(script) = scripts::of(profile) {
+        return scripts::schedule(rng, script, nodes, until);
+    }
     let (count, from) = match profile {
         Profile::Mixed => (rng.range(3, 14), FIRST),
         Profile::Elections => (rng.range(8, 24), FIRST),
         Profile::Membership => (rng.range(5, 14), FIRST),
         Profile::Genesis => (rng.range(3, 10), 0),
-        Profile::Calm => (0, 0),
+        _ => (0, 0),
     };
     let until = if profile == Profile::Genesis {
         12_000

@@ -16,6 +16,8 @@ mod postgres;
 mod random;
 mod runs;
 mod scenario;
+mod scripts;
 mod stream;
 mod strike;
+mod watch;
 mod world;

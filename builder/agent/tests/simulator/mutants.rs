@@ -216,7 +216,7 @@ fn every_mutant_is_caught() {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let survivors = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..crate::runs::threads() {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

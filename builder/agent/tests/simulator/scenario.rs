@@ -9,7 +9,7 @@ use crate::random::Rng;
 use crate::world::{Event, Mutant, Stats, Violation, World, fleet};
 
 /// After a heal a write has to be acknowledged within this time (ms).
-const SERVICE: u64 = 30_000;
+pub const SERVICE: u64 = 30_000;
 /// And within this time everybody is in his place.
 const ORDER: u64 = 150_000;
 
@@ -89,17 +89,28 @@ fn timing(rng: &mut Rng) -> Timing {
 pub fn run(setup: &Setup) -> Verdict {
     let mut rng = Rng::new(setup.seed);
     let mut shape = *rng.pick(SHAPES);
-    let profile = match rng.below(10) {
-        0..=4 => Profile::Mixed,
-        5 | 6 => Profile::Elections,
-        7 | 8 => Profile::Membership,
-        _ => Profile::Genesis,
+    let profile = match rng.below(20) {
+        0..=5 => Profile::Mixed,
+        6..=8 => Profile::Elections,
+        9..=12 => Profile::Membership,
+        13 => Profile::Genesis,
+        14 => Profile::Duel,
+        15 => Profile::Pendulum,
+        16 if setup.shape.unwrap_or(shape).0 == 2 => Profile::Alone,
+        16 | 17 => Profile::Growth,
+        18 => Profile::Victim,
+        _ => Profile::Alarm,
     };
     let profile = setup.profile.unwrap_or(profile);
     shape = setup.shape.unwrap_or(shape);
     let (data, witnesses, k) = shape;
     let count = data + witnesses;
-    let timing = timing(&mut rng);
+    let undisturbed = matches!(profile, Profile::Victim | Profile::Alarm);
+    // What must not be disturbed is measured in usual durations.
+    let timing = match undisturbed {
+        true => Timing::default(),
+        false => timing(&mut rng),
+    };
     let until = FIRST + rng.range(10_000, 30_000);
     let faults = schedule(&mut rng, profile, count, until);
     let mut world = World::new(
@@ -108,9 +119,10 @@ pub fn run(setup: &Setup) -> Verdict {
         fleet(data, witnesses, k),
         setup.mutant,
     );
+    world.attentive = undisturbed;
     world.trace = setup.trace.then(Vec::new);
     world.note(|| format!("{profile:?}, {data} data, {witnesses} witnesses, k {k}"));
-    if rng.permille(600) {
+    if !undisturbed && rng.permille(600) {
         world.loss = rng.below(30);
         world.slow = rng.below(40);
     }

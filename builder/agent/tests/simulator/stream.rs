@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use rolesmith_agent::cluster::{Access, Durable, Outcome, Process, Stamp};
+use rolesmith_agent::cluster::{Access, Config, Durable, Outcome, Process, Stamp};
 
 use crate::postgres::{Connected, Directory, Kind, Record, Who};
 use crate::world::{Event, World};
 
 /// `wal_sender_timeout`: how long a silent standby stays in the list (ms).
 const SILENCE: u64 = 3_000;
+/// How long it takes from the decision to stop a server until it is stopped (ms).
+const STOPPED: u64 = 1_000;
 
 impl World {
     /// Both machines are up and each hears the other.
@@ -193,13 +195,20 @@ impl World {
         }
     }
 
+    /// `wal_sender_timeout` needs nothing to happen.
+    pub fn forget_silent(&mut self, node: usize) {
+        let now = self.now;
+        if self.nodes[node].server_frozen <= now {
+            self.nodes[node]
+                .server
+                .standbys
+                .retain(|_, standby| standby.heard + SILENCE > now);
+        }
+    }
+
     /// Lets go who waited long enough.
     pub fn released(&mut self, node: usize) {
-        let now = self.now;
-        self.nodes[node]
-            .server
-            .standbys
-            .retain(|_, standby| standby.heard + SILENCE > now);
+        self.forget_silent(node);
         let names = std::mem::take(&mut self.names);
         let done = self.nodes[node].server.release(&names);
         self.names = names;
@@ -235,10 +244,31 @@ impl World {
         {
             return;
         }
+        self.check_stale(node);
         self.next_number += 1;
         let number = self.next_number;
         self.written.push(self.now);
         self.commit(node, Kind::Number(number), Who::Client(number));
+    }
+
+    /// A primary that lost its majority has stopped its server in time (rule 10), unless its agent could not.
+    fn check_stale(&mut self, node: usize) {
+        let it = &self.nodes[node];
+        let Some(directory) = &it.server.directory else {
+            return;
+        };
+        let since = self.ack_epoch_since.max(it.able_since);
+        let fence = self.timing.fence * 1000 / it.rate + STOPPED;
+        let stale = self.row_before(node, directory.len()) < self.ack_epoch;
+        if stale && it.server_frozen + STOPPED < self.now && self.now > since + fence {
+            let text = format!(
+                "n{} still serves {} ms after epoch {} acknowledged",
+                node + 1,
+                self.now - self.ack_epoch_since,
+                self.ack_epoch
+            );
+            self.fail("stale", text);
+        }
     }
 
     fn acknowledged(&mut self, node: usize, number: u64, lsn: u64) {
@@ -250,6 +280,7 @@ impl World {
         {
             self.stats.recovery = self.now - healed;
         }
+        self.check_gap();
         self.last_ack = self.now;
         // A machine that stood still may find, in its sockets, answers that standbys sent before they were severed, and
         // acknowledge late what the new primary holds as well. Nothing that was written since may be.
@@ -318,7 +349,7 @@ impl World {
         }
         self.stats.genesis = true;
         if before.version != config.stamp.version {
-            self.stats.changes += u64::from(durable.config.stamp.version > 1);
+            self.count_change(config);
         }
         let other = self.nodes.iter().find_map(|other| {
             let theirs = &other.disk.as_ref()?.config;
@@ -332,6 +363,26 @@ impl World {
             );
             self.fail("two databases", text);
         }
-        self.stats.alone += u64::from(config.alone.is_some() && before != config.stamp);
+    }
+
+    /// Changes after the formation of the fleet, by whom they are about.
+    fn count_change(&mut self, config: &Config) {
+        if config.stamp <= self.newest {
+            return;
+        }
+        self.newest = config.stamp;
+        let declared = &self.published[0].members;
+        let data = declared.values().filter(|member| member.data).count();
+        if !self.complete {
+            let whole = config.voters.len() == declared.len() && config.data.len() == data;
+            self.complete = whole && config.alone.is_none();
+            return;
+        }
+        self.stats.alone += u64::from(config.alone.is_some());
+        let members = (config.voters.clone(), config.data.clone());
+        if self.members.as_ref() != Some(&members) {
+            self.stats.changes += u64::from(self.members.is_some());
+            self.members = Some(members);
+        }
     }
 }

@@ -8,6 +8,7 @@ use rolesmith_model::facts::Genesis;
 
 use crate::faults::Fault;
 use crate::postgres::Server;
+use crate::watch::aimed;
 use crate::world::{Event, Mutant, World};
 
 impl World {
@@ -41,7 +42,8 @@ impl World {
         }
         for (name, voter) in &config.voters {
             let other = &self.nodes[self.index(name)];
-            if other.disk.as_ref().map(|disk| disk.incarnation) != Some(*voter) {
+            let machine = other.core.as_ref().map(|core| core.durable().incarnation);
+            if machine != Some(*voter) {
                 return Some(format!("{name} votes as another machine"));
             }
         }
@@ -59,9 +61,9 @@ impl World {
             let node = self.index(name);
             let other = &self.nodes[node];
             let whole = other
-                .disk
+                .core
                 .as_ref()
-                .is_some_and(|disk| disk.data == DataState::Complete);
+                .is_some_and(|core| core.durable().data == DataState::Complete);
             if !whole || node != primary && !it.server.standbys.contains_key(&node) {
                 return Some(format!("{name} does not stream"));
             }
@@ -78,6 +80,18 @@ impl World {
         }
         let fault = self.faults[index].1.clone();
         self.note(|| format!("fault {index}: {fault:?}"));
+        self.befall(fault);
+    }
+
+    /// A fault that waited for its moment.
+    pub fn struck(&mut self, fault: Fault) {
+        if self.healed.is_none() {
+            self.note(|| format!("fault in time: {fault:?}"));
+            self.befall(fault);
+        }
+    }
+
+    pub fn befall(&mut self, fault: Fault) {
         match fault {
             Fault::KillAgent { node, back } => self.stop_agent(node, back),
             Fault::CutStep {
@@ -104,7 +118,10 @@ impl World {
                 }
             }
             Fault::Isolate { node } => self.isolate(node),
-            Fault::IsolatePrimary => self.on_primary(Self::isolate),
+            Fault::IsolatePrimary => self.on_primary(|world, node| {
+                world.deposed = Some(node);
+                world.isolate(node);
+            }),
             Fault::KillPrimary { power, back } => self.on_primary(|world, node| {
                 if power {
                     world.power(node, back);
@@ -114,7 +131,10 @@ impl World {
                 }
             }),
             Fault::FreezePrimary { all, time } => {
-                self.on_primary(|world, node| world.freeze(node, all, time));
+                self.on_primary(|world, node| {
+                    world.deposed = Some(node);
+                    world.freeze(node, all, time);
+                });
             }
             Fault::KillPostgresOfPrimary => self.on_primary(Self::kill_postgres),
             Fault::Mend => self.mend(),
@@ -129,6 +149,26 @@ impl World {
             Fault::Switchover { to } => self.switchover(to),
             Fault::Add { data } => self.add(data),
             Fault::Remove { node } => self.remove(node),
+            Fault::Watch {
+                moment,
+                delay,
+                then,
+            } => self.watches.push((moment, delay, *then)),
+            Fault::OnVictim { pick, then } => self.on_victim(pick, *then),
+            Fault::Spare => self.victim = None,
+            Fault::Reconnect { node } => self.reconnect(node),
+            Fault::ReconnectDeposed => {
+                if let Some(node) = self.deposed {
+                    self.reconnect(node);
+                }
+            }
+            Fault::Deafen { node } => {
+                for other in 0..self.nodes.len() {
+                    self.blocked[other][node] = true;
+                }
+            }
+            Fault::Split { node, mask } => self.split(node, mask),
+            Fault::Hold => self.hold(),
             Fault::Blackout { back } => {
                 for node in 0..self.nodes.len() {
                     let wait = back / 4 + self.rng.below(back);
@@ -141,6 +181,37 @@ impl World {
     fn on_primary(&mut self, fault: impl FnOnce(&mut Self, usize)) {
         if let Some(node) = self.primary() {
             fault(self, node);
+        }
+    }
+
+    fn on_victim(&mut self, pick: u64, fault: Fault) {
+        let primary = self.primary();
+        if self.victim.is_none() {
+            let others: Vec<usize> = (0..self.nodes.len())
+                .filter(|node| Some(*node) != primary)
+                .collect();
+            self.victim = Some(others[pick as usize % others.len()]);
+        }
+        if let Some(victim) = self.victim {
+            self.befall(aimed(fault, victim, None));
+        }
+    }
+
+    fn reconnect(&mut self, node: usize) {
+        for other in 0..self.nodes.len() {
+            self.blocked[node][other] = false;
+            self.blocked[other][node] = false;
+        }
+    }
+
+    fn split(&mut self, node: usize, mask: u64) {
+        self.mend();
+        let grown = self.published[0].members.len();
+        let side = |at: usize| at == node || at >= grown || mask >> (at % 60) & 1 == 1;
+        for a in 0..self.nodes.len() {
+            for b in 0..self.nodes.len() {
+                self.blocked[a][b] = side(a) != side(b);
+            }
         }
     }
 
@@ -174,6 +245,7 @@ impl World {
 
     fn freeze(&mut self, node: usize, all: bool, time: u64) {
         self.nodes[node].frozen = self.now + time;
+        self.nodes[node].able_since = self.now + time;
         if all {
             self.nodes[node].server_frozen = self.now + time;
         }
@@ -192,7 +264,7 @@ impl World {
         }
     }
 
-    fn settled(&self) -> bool {
+    pub fn settled(&self) -> bool {
         self.latest().genesis == Genesis::Closed && self.healthy()
     }
 
@@ -276,6 +348,8 @@ impl World {
     }
 
     pub fn heal(&mut self) {
+        self.check_gap();
+        self.held = None;
         self.mend();
         self.loss = 0;
         self.slow = 0;

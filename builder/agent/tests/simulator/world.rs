@@ -1,18 +1,19 @@
 //! A fleet as one value: machines, network, time. Everything happens in the order of one queue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use rolesmith_agent::cluster::{
-    Action, ClusterFacts, Core, Declared, Durable, Envelope, EpochRow, Failure, Mutation, Outcome,
-    Reply, RequestId, Timing, Unreachable,
+    Action, ClusterFacts, Core, Declared, Durable, Envelope, EpochRow, Failure, Incarnation,
+    Mutation, Outcome, Reply, RequestId, Stamp, Timing, Unreachable,
 };
 use rolesmith_model::facts::Genesis;
 use rolesmith_model::ids::NodeName;
 
-use crate::faults::Fault;
+use crate::faults::{Fault, Moment};
 use crate::postgres::Server;
 use crate::random::Rng;
+use crate::watch::Held;
 
 /// What was broken on purpose: a rule in the core, or what the core relies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,9 @@ pub enum Event {
     Fault {
         index: usize,
     },
+    Struck {
+        fault: Box<Fault>,
+    },
     Heal,
     CloseGenesis,
 }
@@ -122,6 +126,8 @@ pub struct Node {
     pub number: u64,
     pub frozen: u64,
     pub server_frozen: u64,
+    /// Since when the agent runs and does not stand still.
+    pub able_since: u64,
     pub server: Server,
     pub facts: usize,
     /// Per mille of true time, and what the clock showed at time 0.
@@ -148,6 +154,8 @@ pub struct Stats {
     pub rewinds: u64,
     pub clones: u64,
     pub alone: u64,
+    /// The run checked that nothing was disturbed.
+    pub held: bool,
     /// Longest time (ms) from the heal to the next acknowledgement.
     pub recovery: u64,
     pub steps: u64,
@@ -167,6 +175,18 @@ pub struct World {
     pub slow: u64,
     pub published: Vec<ClusterFacts>,
     pub faults: Vec<(u64, Fault)>,
+    /// Faults that wait for a moment, with the delay after it.
+    pub watches: Vec<(Moment, u64, Fault)>,
+    pub victim: Option<usize>,
+    pub deposed: Option<usize>,
+    pub held: Option<Held>,
+    /// Every version of the facts reaches everybody.
+    pub attentive: bool,
+    /// The fleet stands as it was declared: what changes now is a change, not its formation.
+    pub complete: bool,
+    /// The newest configuration that anybody wrote, and its voters and data members.
+    pub newest: Stamp,
+    pub members: Option<(BTreeMap<NodeName, Incarnation>, BTreeSet<NodeName>)>,
     pub rows: Vec<EpochRow>,
     pub next_record: u64,
     pub next_number: u64,
@@ -221,6 +241,14 @@ impl World {
             slow: 0,
             published: vec![facts.clone()],
             faults: Vec::new(),
+            watches: Vec::new(),
+            victim: None,
+            deposed: None,
+            held: None,
+            attentive: false,
+            complete: false,
+            newest: Stamp::default(),
+            members: None,
             rows: Vec::new(),
             next_record: 0,
             next_number: 0,
@@ -256,6 +284,7 @@ impl World {
             number: 1,
             frozen: 0,
             server_frozen: 0,
+            able_since: 0,
             server: Server::default(),
             facts: 0,
             rate,
@@ -419,6 +448,7 @@ impl World {
             Event::Write { node } => self.write(node),
             Event::Facts { node, version } => self.facts_arrive(node, version),
             Event::Fault { index } => self.strike(index),
+            Event::Struck { fault } => self.struck(*fault),
             Event::Heal => self.heal(),
             Event::CloseGenesis => self.close_genesis(),
         }
@@ -436,6 +466,7 @@ impl World {
     }
 
     fn look(&mut self, node: usize) {
+        self.forget_silent(node);
         let mut seen = self.nodes[node].server.observe(&self.names, &self.rows);
         if self.mutant == Some(Mutant::HastySever)
             && let Some(directory) = &self.nodes[node].server.directory
