@@ -370,6 +370,7 @@ impl Core {
                 grant
                     .given_up
                     .is_some_and(|given_up| match given_up.attached {
+                        _ if self.mutation == Mutation::GivenUpCounts => true,
                         true => compared(given_up.epoch),
                         false => row >= given_up.epoch,
                     })

@@ -165,7 +165,9 @@ impl Core {
         let theirs = envelope.config.stamp;
         self.adopt(now, &envelope.config);
         let response = self.answer(now, from, envelope, theirs);
-        let config = (self.durable.config.stamp > theirs).then(|| self.durable.config.clone());
+        let newer = self.durable.config.stamp > theirs;
+        let config = (newer && self.mutation != Mutation::StaleConfiguration)
+            .then(|| self.durable.config.clone());
         self.effects.push(Effect::Reply(Box::new(Reply {
             incarnation: self.durable.incarnation,
             facts: self.facts.version,

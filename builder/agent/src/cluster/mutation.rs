@@ -21,7 +21,9 @@ pub enum Mutation {
     NoEpochRow,
     /// Rule 4 for re-affirmed epochs: sessions of the earlier one stay while standbys attach.
     ReaffirmOpen,
-    /// Rule 6: requests under an older configuration are answered.
+    /// Rule 2: a member that gave its log up counts for everybody.
+    GivenUpCounts,
+    /// Rule 6: requests under an older configuration are answered as if it were the newest, and nobody says that it is not.
     StaleConfiguration,
     /// Rule 6: two members at once.
     TwoMembersAtOnce,
