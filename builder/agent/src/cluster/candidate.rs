@@ -157,7 +157,7 @@ impl Core {
         reply: &Reply,
     ) {
         let votes = self.durable.config.votes(from, reply.incarnation);
-        let (majority, config) = (self.durable.config.majority(), &self.durable.config);
+        let config = &self.durable.config;
         let Some(campaign) = &mut self.campaign else {
             return;
         };
@@ -170,7 +170,7 @@ impl Core {
         match &reply.response {
             Response::Favour if votes => {
                 favours.insert(from.clone());
-                if config.count(&*favours) >= majority && config.reads(&*favours) {
+                if config.count(&*favours) >= config.majority() && config.reads(&*favours) {
                     self.ask_for_grants(now);
                 }
             }
@@ -259,7 +259,7 @@ impl Core {
         let config = &self.durable.config;
         if campaign.before_grants() {
             // A lone voter needs nobody's favour.
-            if config.majority() == 1 {
+            if config.majority() == 1 || self.mutation == Mutation::Minority {
                 self.ask_for_grants(now);
                 self.pursue(now);
             }

@@ -65,7 +65,9 @@ impl Core {
     /// Rule 1: a server may be connected only to the holder of the epoch promised last, and only if that was decided
     /// under this very epoch.
     fn must_sever(&self, seen: &Observed) -> bool {
-        if self.mutation == Mutation::NoSever || seen.process == Process::Stopped {
+        let candidate = self.durable.promise.as_ref();
+        let other = candidate.is_some_and(|promise| promise.holder != self.me);
+        if seen.process == Process::Stopped || other && self.mutation == Mutation::NoSever {
             return false;
         }
         let Some(upstream) = &seen.conninfo else {
@@ -222,7 +224,11 @@ impl Core {
                 return;
             }
         }
-        let Some(end) = seen.end_of_wal else {
+        let end = match self.mutation {
+            Mutation::NoSever => seen.end_of_wal.or(seen.position),
+            _ => seen.end_of_wal,
+        };
+        let Some(end) = end else {
             return;
         };
         let local = Local {

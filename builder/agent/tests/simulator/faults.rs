@@ -105,6 +105,20 @@ pub enum Fault {
     Deafen {
         node: usize,
     },
+    /// The primary that was isolated last is back, but neither hears that node nor is heard by it.
+    Triangle {
+        node: usize,
+    },
+    /// The node and the primary are cut from the others.
+    WithPrimary {
+        node: usize,
+    },
+    /// Everything is mended but the primary, which is isolated.
+    Seclude,
+    /// A witness is lost with its disk, and rebuilt.
+    DestroyWitness {
+        back: u64,
+    },
     /// The node, whom its change of the configuration was about, and machines that were added are cut from the others;
     /// bit n of the mask puts node n on their side.
     Split {
@@ -122,6 +136,8 @@ pub enum Moment {
     Asking,
     /// A running primary won another epoch.
     Reaffirmed,
+    /// A copy or rewind came to its end.
+    Copied,
     /// A server was promoted.
     Promoted,
     /// A primary wrote that it goes on alone; that it no longer does.
@@ -155,6 +171,8 @@ pub enum Profile {
     Growth,
     /// One voter misbehaves; the others must not notice.
     Victim,
+    /// Members that were rewound or copied are struck, and so is the primary they came from.
+    Copies,
     /// A candidate dies with the promises it got; the primary has to go on.
     Alarm,
 }

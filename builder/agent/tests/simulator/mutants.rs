@@ -38,17 +38,11 @@ const fn case(
 const LOSS: &[&str] = &["lost", "two primaries", "corruption"];
 
 const CASES: &[Case] = &[
-    case(
-        "no fsync",
-        Mutant::NoFsync,
-        Profile::Elections,
-        (3, 0, 1),
-        LOSS,
-    ),
+    case("no fsync", Mutant::NoFsync, Profile::Duel, (3, 0, 1), LOSS),
     case(
         "amnesia",
         Mutant::Amnesia,
-        Profile::Membership,
+        Profile::Pendulum,
         (2, 1, 1),
         LOSS,
     ),
@@ -83,8 +77,8 @@ const CASES: &[Case] = &[
     case(
         "who gave up counts",
         Mutant::Core(Mutation::GivenUpCounts),
-        Profile::Duel,
-        (5, 0, 2),
+        Profile::Copies,
+        (3, 0, 1),
         LOSS,
     ),
     case(

@@ -175,6 +175,7 @@ fn asked_for(mut setup: Setup) -> Setup {
         "Growth" => Profile::Growth,
         "Victim" => Profile::Victim,
         "Alarm" => Profile::Alarm,
+        "Copies" => Profile::Copies,
         _ => Profile::Mixed,
     });
     setup.shape = numbers("SIMULATOR_SHAPE")

@@ -90,7 +90,8 @@ pub fn run(setup: &Setup) -> Verdict {
     let mut rng = Rng::new(setup.seed);
     let mut shape = *rng.pick(SHAPES);
     let profile = match rng.below(20) {
-        0..=5 => Profile::Mixed,
+        0..=4 => Profile::Mixed,
+        5 => Profile::Copies,
         6..=8 => Profile::Elections,
         9..=12 => Profile::Membership,
         13 => Profile::Genesis,

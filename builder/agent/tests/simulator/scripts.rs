@@ -46,6 +46,7 @@ pub fn of(profile: Profile) -> Option<Script> {
         Profile::Growth => growth,
         Profile::Victim => victim,
         Profile::Alarm => alarm,
+        Profile::Copies => copies,
         _ => return None,
     })
 }
@@ -113,6 +114,32 @@ fn duel(rng: &mut Rng, _: usize, round: &mut Round) {
         let then = stopped(rng, 3_000);
         round.watch(Moment::Reaffirmed, delay, then);
     }
+    let node = SOMEBODY;
+    // The agent dies before it commits its row, or while it does; the server goes on without it for a while.
+    for moment in [Moment::Promoted, Moment::Reaffirmed] {
+        if rng.permille(350) {
+            let (killed, back) = (rng.range(1, 60), rng.range(400, 2_500));
+            round.watch(moment, killed, Fault::KillAgent { node, back });
+            let (gone, back) = (killed + rng.range(150, 1_200), rng.range(1_500, 6_000));
+            round.watch(moment, gone, Fault::Power { node, back });
+        }
+    }
+    // A voter forgets all that it can forget.
+    if rng.permille(300) {
+        let (pick, back) = (rng.next(), rng.range(50, 700));
+        let then = Box::new(Fault::Power { node, back });
+        round.at(0, Fault::Spare);
+        round.watch(
+            Moment::Promoted,
+            rng.range(1, 400),
+            Fault::OnVictim { pick, then },
+        );
+    }
+    // Both see the others, not each other.
+    if rng.permille(350) {
+        let delay = rng.range(1, 1_200);
+        round.watch(Moment::Promoted, delay, Fault::Triangle { node });
+    }
     round.at(away, Fault::ReconnectDeposed);
     if rng.permille(500) {
         round.at(away + rng.range(200, 3_000), Fault::Mend);
@@ -133,6 +160,10 @@ fn pendulum(rng: &mut Rng, nodes: usize, round: &mut Round) {
         round.at(rng.below(1_000), Fault::Remove { node });
     }
     let swing = rng.range(1_500, 8_000);
+    if rng.permille(400) {
+        let back = rng.range(200, 2_000);
+        round.at(rng.below(swing), Fault::DestroyWitness { back });
+    }
     round.victim(swing, pick, Fault::Reconnect { node: SOMEBODY });
     if rng.permille(700) {
         round.at(swing, Fault::IsolatePrimary);
@@ -197,7 +228,7 @@ fn growth(rng: &mut Rng, nodes: usize, round: &mut Round) {
             };
             round.at(rng.range(500, 3_500), over);
             let node = somebody;
-            let delay = rng.below(60);
+            let delay = if rng.permille(500) { 0 } else { rng.below(60) };
             round.watch(Moment::VotersChanged, delay, Fault::Split { node, mask });
             round.at(rng.range(11_000, 16_000), Fault::Mend);
         }
@@ -231,6 +262,23 @@ fn growth(rng: &mut Rng, nodes: usize, round: &mut Round) {
             round.at(rng.range(10_000, 14_000), Fault::Mend);
         }
     }
+}
+
+/// A primary is replaced for a while, so that its log has a tail; who brings it a new one is struck before it is whole.
+fn copies(rng: &mut Rng, _: usize, round: &mut Round) {
+    let node = SOMEBODY;
+    let away = rng.range(2_200, 6_000);
+    round.at(0, Fault::IsolatePrimary);
+    let cut = rng.range(1, 500);
+    round.watch(Moment::Copied, cut, Fault::WithPrimary { node });
+    let secluded = cut + rng.range(20, 500);
+    round.watch(Moment::Copied, secluded, Fault::Seclude);
+    if rng.permille(300) {
+        let (gone, back) = (rng.below(600), rng.range(300, 3_000));
+        round.watch(Moment::Copied, gone, Fault::Power { node, back });
+    }
+    round.at(away, Fault::Mend);
+    round.at(away + rng.range(4_000, 9_000), Fault::Mend);
 }
 
 /// One voter's cuts, freezes and deaths. The others have a majority and enough logs all the time.

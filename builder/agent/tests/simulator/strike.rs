@@ -5,6 +5,7 @@ use rolesmith_agent::cluster::{
     Access, DataState, Declared, Durable, Incarnation, Process, Request, RoleWord,
 };
 use rolesmith_model::facts::Genesis;
+use rolesmith_model::ids::NodeName;
 
 use crate::faults::Fault;
 use crate::postgres::Server;
@@ -167,6 +168,23 @@ impl World {
                     self.blocked[other][node] = true;
                 }
             }
+            Fault::Triangle { node } => {
+                if let Some(deposed) = self.deposed.filter(|deposed| *deposed != node) {
+                    self.reconnect(deposed);
+                    self.blocked[deposed][node] = true;
+                    self.blocked[node][deposed] = true;
+                }
+            }
+            Fault::WithPrimary { node } => {
+                if let Some(primary) = self.primary() {
+                    self.part(|at| at == node || at == primary);
+                }
+            }
+            Fault::Seclude => {
+                self.mend();
+                self.on_primary(Self::isolate);
+            }
+            Fault::DestroyWitness { back } => self.destroy_witness(back),
             Fault::Split { node, mask } => self.split(node, mask),
             Fault::Hold => self.hold(),
             Fault::Blackout { back } => {
@@ -205,9 +223,12 @@ impl World {
     }
 
     fn split(&mut self, node: usize, mask: u64) {
-        self.mend();
         let grown = self.published[0].members.len();
-        let side = |at: usize| at == node || at >= grown || mask >> (at % 60) & 1 == 1;
+        self.part(|at| at == node || at >= grown || mask >> (at % 60) & 1 == 1);
+    }
+
+    /// Nothing goes between one side and the other; all else does.
+    fn part(&mut self, side: impl Fn(usize) -> bool) {
         for a in 0..self.nodes.len() {
             for b in 0..self.nodes.len() {
                 self.blocked[a][b] = side(a) != side(b);
@@ -269,8 +290,35 @@ impl World {
     }
 
     fn destroy(&mut self, node: usize, declared: bool, back: u64) {
+        if self.settled() {
+            self.lose(node, declared, back);
+        }
+    }
+
+    /// A witness holds no commits, so it may be lost at any time, unless another voter is lost.
+    fn destroy_witness(&mut self, back: u64) {
+        let newest = self.nodes.iter().filter_map(|node| node.disk.as_ref());
+        let Some(config) = newest.map(|disk| &disk.config).max_by_key(|c| c.stamp) else {
+            return;
+        };
+        let witness = |name: &&NodeName| !config.data.contains(*name);
+        let known = config.voters.iter().all(|(name, machine)| {
+            let disk = self.nodes[self.index(name)].disk.as_ref();
+            disk.is_some_and(|disk| disk.incarnation == *machine)
+        });
+        let same = config.voters.keys().eq(self.latest().members.keys());
+        let Some(name) = config.voters.keys().find(witness).filter(|_| known && same) else {
+            return;
+        };
+        let node = self.index(name);
+        if self.latest().genesis == Genesis::Closed {
+            self.lose(node, false, back);
+        }
+    }
+
+    fn lose(&mut self, node: usize, declared: bool, back: u64) {
         let name = self.names[node].clone();
-        if !self.settled() || !self.latest().members.contains_key(&name) {
+        if !self.latest().members.contains_key(&name) {
             return;
         }
         let before = self.nodes[node].disk.as_ref().map(|disk| disk.incarnation);

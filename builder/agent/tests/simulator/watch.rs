@@ -1,6 +1,6 @@
 //! Faults that wait for a moment, and what is watched beside safety.
 
-use rolesmith_agent::cluster::Durable;
+use rolesmith_agent::cluster::{DataState, Durable};
 
 use crate::faults::{Fault, Moment};
 use crate::world::{Event, World};
@@ -21,6 +21,10 @@ pub struct Held {
 impl World {
     /// What happened to the node's durable state, as moments.
     pub fn moments(&mut self, node: usize, before: &Durable, after: &Durable) {
+        let copied = |durable: &Durable| matches!(durable.data, DataState::Copied(_));
+        if copied(after) && !copied(before) {
+            self.moment(Moment::Copied, node, None);
+        }
         let me = &self.names[node];
         let own = |durable: &Durable| {
             let promise = durable.promise.clone();
@@ -142,6 +146,8 @@ pub fn aimed(mut fault: Fault, at: usize, about: Option<usize>) -> Fault {
         | Fault::Isolate { node }
         | Fault::Reconnect { node }
         | Fault::Deafen { node }
+        | Fault::Triangle { node }
+        | Fault::WithPrimary { node }
         | Fault::Cut { from: node, .. } => *node = at,
         Fault::Split { node, mask } => {
             *node = at;
