@@ -67,7 +67,8 @@ impl Core {
         };
         if let Some(previous) = &office.previous {
             let both = self.installed_by(&self.durable.config, epoch)
-                && self.installed_by(previous, epoch);
+                && (self.mutation == Mutation::TwoMembersAtOnce
+                    || self.installed_by(previous, epoch));
             if !both {
                 return;
             }

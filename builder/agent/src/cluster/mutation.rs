@@ -25,7 +25,8 @@ pub enum Mutation {
     GivenUpCounts,
     /// Rule 6: requests under an older configuration are answered as if it were the newest, and nobody says that it is not.
     StaleConfiguration,
-    /// Rule 6: two members at once.
+    /// Rule 6: two members at once, and the majority of the old ones is not asked. Either alone is safe: majorities of
+    /// configurations that differ by one member meet, and what both majorities keep may differ by any number.
     TwoMembersAtOnce,
     /// Rule 6: a new holder changes the configuration without having written it anew first.
     NoRestamp,

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::faults::Profile;
+use crate::mutants;
 use crate::scenario::{SERVICE, Setup, replay, run, shrink};
 use crate::world::Stats;
 
@@ -127,7 +128,7 @@ pub fn threads() -> usize {
         .unwrap_or(2)
 }
 
-fn setting(name: &str) -> Option<String> {
+pub fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -154,7 +155,7 @@ fn ten_thousand_fleets_survive() {
     say(&tally.report());
 }
 
-/// What the environment asks for: SIMULATOR_PROFILE, SIMULATOR_SHAPE (data members, witnesses, k), SIMULATOR_KEEP.
+/// What the environment asks for: SIMULATOR_PROFILE, SIMULATOR_MUTANT, SIMULATOR_SHAPE (data members, witnesses, k), SIMULATOR_KEEP.
 fn asked_for(mut setup: Setup) -> Setup {
     let numbers = |name: &str| -> Option<Vec<usize>> {
         Some(
@@ -181,6 +182,7 @@ fn asked_for(mut setup: Setup) -> Setup {
     setup.shape = numbers("SIMULATOR_SHAPE")
         .filter(|numbers| numbers.len() == 3)
         .map(|numbers| (numbers[0], numbers[1], numbers[2]));
+    setup.mutant = setting("SIMULATOR_MUTANT").and_then(|name| mutants::named(&name));
     setup.keep =
         numbers("SIMULATOR_KEEP").map(|numbers| numbers.into_iter().collect::<BTreeSet<usize>>());
     setup

@@ -219,18 +219,28 @@ fn growth(rng: &mut Rng, nodes: usize, round: &mut Round) {
             round.at(0, Fault::Add { data: true });
             let data = rng.permille(700);
             round.at(rng.below(300), Fault::Add { data });
-            let to = rng.below(nodes as u64) as usize;
-            let back = rng.range(500, 4_000);
+            let over = rng.range(100, 2_500);
+            let (to, back) = (rng.below(nodes as u64) as usize, rng.range(500, 4_000));
             let handed = rng.permille(500);
-            let over = match handed {
+            let fault = match handed {
                 true => Fault::Switchover { to },
                 false => Fault::KillPrimary { power: true, back },
             };
-            round.at(rng.range(500, 3_500), over);
-            let node = somebody;
-            let delay = if rng.permille(500) { 0 } else { rng.below(60) };
-            round.watch(Moment::VotersChanged, delay, Fault::Split { node, mask });
-            round.at(rng.range(11_000, 16_000), Fault::Mend);
+            round.at(over, fault);
+            let delay = if rng.permille(700) { 0 } else { rng.below(60) };
+            let mask = if rng.permille(500) { 0 } else { mask };
+            let then = Box::new(Fault::Split {
+                node: somebody,
+                mask,
+            });
+            let moment = Moment::VotersChanged;
+            let watch = Fault::Watch {
+                moment,
+                delay,
+                then,
+            };
+            round.at(over, watch);
+            round.at(over + rng.range(11_000, 16_000), Fault::Mend);
         }
         // One leaves, and the primary is cut off together with it.
         1 => {
