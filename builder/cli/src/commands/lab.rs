@@ -7,8 +7,13 @@ mod members;
 mod place;
 mod turn;
 mod verdict;
+mod whole;
 
-use std::{ffi::OsString, net::Ipv4Addr, time::Duration};
+use std::{
+    ffi::OsString,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use rolesmith_formats::{cloud_config, seed::Seed};
 use rolesmith_host::build::PACKAGES_DIR;
@@ -118,9 +123,19 @@ fn lab_failure(error: LabError) -> Failure {
 
 fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
     let steps = Steps::new(app);
+    let begun = Instant::now();
     let report = bring_up(app, fresh_tree, timeout, only, &steps);
-    if report.is_ok() {
-        first_look(app, only, &steps)?;
+    let mut whole = None;
+    if let Ok(report) = &report {
+        let lab = open(app)?;
+        if is_complete(app, &lab)? {
+            let others = report.phases.iter().filter(|phase| phase.name != "nodes");
+            let before = others.map(|phase| phase.seconds).sum();
+            let started = begun + Duration::from_secs_f64(before);
+            whole = Some(whole::wait(&lab, started, &steps)?);
+        } else {
+            first_look(&lab, only, &steps)?;
+        }
     }
     steps.finish();
     let report = report?;
@@ -128,6 +143,18 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
         line(format_args!("{}", serde_json::to_string_pretty(&report)?))?;
     } else {
         tell(&report)?;
+        for (part, since) in whole.iter().flat_map(|whole| &whole.since) {
+            line(format_args!(
+                "whole: {part:<21} {:>6.1} s",
+                since.as_secs_f64()
+            ))?;
+        }
+    }
+    if let Some(missing) = whole.and_then(|whole| whole.missing) {
+        return Err(Failure::new(
+            format!("the fleet is not whole: {missing}"),
+            "see `rolesmith lab status` and `rolesmith lab logs NODE`",
+        ));
     }
     if !report.is_clean() {
         return Err(Failure::new(
@@ -408,23 +435,26 @@ fn logs(app: &App, node: &str) -> Outcome {
     Ok(())
 }
 
-/// Each agent looks at its node's health every few seconds; the first look is awaited, so that the status that people ask for
-/// next is not older than the boot. What it says is for `lab status` to tell.
-fn first_look(app: &App, only: &[String], steps: &Steps) -> Outcome {
-    let lab = open(app)?;
+/// Whether every node that is declared runs.
+fn is_complete(app: &App, lab: &Lab) -> Outcome<bool> {
     let nodes = lab.status().map_err(lab_failure)?.nodes;
-    let awake = |node: &NodeStatus| node.state == RunState::Running && !node.frozen;
-    // A part of a fleet may have to wait for the rest, which is not to come by waiting.
     let declared = project::inspect(app)?
         .plan
         .map_or(0, |plan| plan.nodes.len());
-    let whole = nodes.len() >= declared && nodes.iter().all(awake);
-    let limit = if whole { "60" } else { "10" };
-    for node in nodes.iter().filter(|node| awake(node)) {
-        if only.is_empty() || only.contains(&node.name) {
+    let awake = |node: &NodeStatus| node.state == RunState::Running && !node.frozen;
+    Ok(nodes.len() >= declared && nodes.iter().all(awake))
+}
+
+/// Each agent looks at its node's health every few seconds; the first look of a part of a fleet is awaited, so that the status
+/// that people ask for next is not older than the boot. Such a part may have to wait for the rest, which is not to come by
+/// waiting here.
+fn first_look(lab: &Lab, only: &[String], steps: &Steps) -> Outcome {
+    for node in lab.status().map_err(lab_failure)?.nodes {
+        let awake = node.state == RunState::Running && !node.frozen;
+        if awake && (only.is_empty() || only.contains(&node.name)) {
             steps.say(&node.name, "waiting for the agent's first look");
             // A fleet without the agent has nobody to ask.
-            let _ = lab.output(&node.name, &["rolesmith-agent", "wait", "--timeout", limit]);
+            let _ = lab.output(&node.name, &["rolesmith-agent", "wait", "--timeout", "10"]);
         }
     }
     Ok(())
