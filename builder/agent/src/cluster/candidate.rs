@@ -82,6 +82,10 @@ impl Core {
             .unwrap_or_default()
             .max(self.durable.promised())
             .max(self.durable.config.stamp.epoch);
+        if highest.next() == highest {
+            // After the last number no epoch has one holder.
+            return;
+        }
         self.campaign = Some(Campaign {
             epoch: highest.next(),
             phase: Phase::PreVote {

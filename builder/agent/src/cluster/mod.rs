@@ -47,4 +47,6 @@ pub use observed::{Access, Data, Observed, Process, Receiver, StandbySeen};
 pub use timing::Timing;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
