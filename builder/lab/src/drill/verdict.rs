@@ -10,9 +10,6 @@ use super::ledger::{Entry, Event, EventKind, Outcome, Via};
 /// when nothing happens cannot measure what a fault costs.
 pub const CONTROL_GAP: u64 = 500_000_000;
 
-/// Stands for all writers together.
-pub const WHOLE_FLEET: &str = "the whole fleet";
-
 /// The rows that were found.
 pub type Rows = [u64];
 
@@ -85,8 +82,7 @@ pub struct Verdict {
     pub reigns: Vec<Reign>,
     /// Longest waits while nothing was done to the fleet.
     pub control: Gap,
-    /// Longest waits from the first fault on, of the writers through the pooler whose node no fault took away. Where the faults
-    /// took all nodes: of them all as one, under the name [`WHOLE_FLEET`].
+    /// Longest waits from the first fault on, of the writers through the pooler whose node no fault took away.
     pub interruption: Gap,
     /// Why the run proves nothing; empty where it does.
     pub invalid: Vec<String>,
@@ -159,7 +155,7 @@ pub fn judge(question: &Question<'_>) -> Verdict {
         reused: reused(entries),
         reigns: reigns.into_iter().map(|(reign, _)| reign).collect(),
         control: gaps(entries, windows.control, &[]),
-        interruption: interruption(entries, &windows),
+        interruption: gaps(entries, windows.fault, &windows.taken),
         invalid: Vec::new(),
     };
     verdict.invalid = doubts(&verdict, &windows);
@@ -275,23 +271,6 @@ fn overlaps(entries: &[Entry], reigns: &[(Reign, u64)]) -> Vec<Overlap> {
         })
     };
     acknowledged(entries).filter_map(overlap).collect()
-}
-
-/// A fault that takes every node leaves no writer to see it; then what counts is how long nobody was served.
-fn interruption(entries: &[Entry], windows: &Windows) -> Gap {
-    let seen = gaps(entries, windows.fault, &windows.taken);
-    if !seen.writers.is_empty() || windows.taken.is_empty() {
-        return seen;
-    }
-    let together: Vec<Entry> = entries
-        .iter()
-        .cloned()
-        .map(|entry| Entry {
-            writer: WHOLE_FLEET.to_owned(),
-            ..entry
-        })
-        .collect();
-    gaps(&together, windows.fault, &[])
 }
 
 /// The longest wait of each writer within the window: from one acknowledgement to the next, from the window's begin (or the last

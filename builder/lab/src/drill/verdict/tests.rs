@@ -84,24 +84,6 @@ fn a_clean_run_passes_and_its_interruption_is_measured() {
     assert_eq!(verdict.ok + verdict.failed, verdict.attempts);
 }
 
-/// Nobody is left to see a fault that takes every node, so all count as one.
-#[test]
-fn where_every_node_is_taken_the_fleet_is_what_was_interrupted() {
-    let entries = entries(5000);
-    let mut events = events();
-    for (node, ms) in [("n2", 2500), ("n3", 2600)] {
-        events.insert(2, event(EventKind::Fault, ms, &[node]));
-    }
-    let verdict = judge(&Question {
-        entries: &entries,
-        events: &events,
-        rows: &rows(&entries),
-    });
-    assert_eq!(verdict.case(), Case::Passed, "{verdict:?}");
-    let all = [(WHOLE_FLEET.to_owned(), 3050 * MS)];
-    assert_eq!(verdict.interruption.writers, all.into());
-}
-
 #[test]
 fn a_row_that_is_there_although_its_outcome_is_unknown_is_no_fault() {
     let mut entries = entries(5000);
