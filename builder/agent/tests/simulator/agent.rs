@@ -4,6 +4,7 @@ use rolesmith_agent::cluster::{
     ClusterFacts, Core, Durable, Effect, Incarnation, Reply, Step, Unreachable,
 };
 
+use crate::crashes::Stop;
 use crate::world::{Event, Mutant, World};
 
 impl World {
@@ -18,6 +19,13 @@ impl World {
         let step = step(core);
         let mut replies = Vec::new();
         let run = self.nodes[node].run;
+        let acts = |effect: &Effect| matches!(effect, Effect::Act { .. });
+        let weighty = step.persist.is_some() || step.effects.iter().any(acts);
+        let cut = self.crash_in(node, weighty, step.effects.len());
+        if cut == Some(Stop::BeforeDurable) {
+            self.crash(node);
+            return Vec::new();
+        }
         if let Some(durable) = step.persist {
             self.check_persisted(node, &durable, version);
             let after = before.as_ref().map(|_| durable.clone());
@@ -37,7 +45,10 @@ impl World {
                 }
             }
         }
-        let mut left = usize::MAX;
+        let mut left = match cut {
+            Some(Stop::AfterEffects(effects)) => effects,
+            _ => usize::MAX,
+        };
         if !step.effects.is_empty()
             && let Some((effects, back)) = self.nodes[node].cut_step.take()
         {
@@ -83,6 +94,10 @@ impl World {
                 Effect::Act { id, action } => self.begin(node, run, id, action),
                 Effect::Log(line) => self.note(|| format!("n{} {line}", node + 1)),
             }
+        }
+        if cut.is_some() {
+            self.crash(node);
+            return Vec::new();
         }
         if left != usize::MAX {
             self.kill_agent(node);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use rolesmith_agent::cluster::Timing;
 
-use crate::faults::{FIRST, Profile, schedule};
+use crate::crashes::Crash;
+use crate::faults::{FIRST, Fault, Profile, schedule};
 use crate::random::Rng;
 use crate::world::{Event, Mutant, Stats, Violation, World, fleet};
 
@@ -23,6 +24,9 @@ pub struct Setup {
     /// Only these faults of the schedule.
     pub keep: Option<BTreeSet<usize>>,
     pub trace: bool,
+    /// These faults and no others.
+    pub script: Option<Vec<(u64, Fault)>>,
+    pub crash: Option<Crash>,
 }
 
 impl Setup {
@@ -34,6 +38,8 @@ impl Setup {
             mutant: None,
             keep: None,
             trace: false,
+            script: None,
+            crash: None,
         }
     }
 }
@@ -43,6 +49,8 @@ pub struct Verdict {
     pub stats: Stats,
     pub faults: usize,
     pub trace: Vec<String>,
+    /// How many effects each weighty step of each node had.
+    pub weighty: Vec<Vec<usize>>,
 }
 
 /// Data members, witnesses, `ANY k`.
@@ -112,14 +120,19 @@ pub fn run(setup: &Setup) -> Verdict {
         true => Timing::default(),
         false => timing(&mut rng),
     };
-    let until = FIRST + rng.range(10_000, 30_000);
-    let faults = schedule(&mut rng, profile, count, until);
+    let mut until = FIRST + rng.range(10_000, 30_000);
+    let mut faults = schedule(&mut rng, profile, count, until);
+    if let Some(script) = &setup.script {
+        faults.clone_from(script);
+        until = faults.last().map_or(FIRST, |(at, _)| *at) + 4_000;
+    }
     let mut world = World::new(
         Rng::new(rng.next()),
         timing,
         fleet(data, witnesses, k),
         setup.mutant,
     );
+    world.crash = setup.crash;
     world.attentive = undisturbed;
     world.trace = setup.trace.then(Vec::new);
     world.note(|| format!("{profile:?}, {data} data, {witnesses} witnesses, k {k}"));
@@ -154,6 +167,7 @@ pub fn run(setup: &Setup) -> Verdict {
         violation: world.violation,
         stats: world.stats,
         faults: planned,
+        weighty: world.weighty,
         trace: world.trace.unwrap_or_default(),
     }
 }

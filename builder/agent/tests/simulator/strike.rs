@@ -250,7 +250,7 @@ impl World {
         }
     }
 
-    fn power(&mut self, node: usize, back: u64) {
+    pub fn power(&mut self, node: usize, back: u64) {
         if !self.nodes[node].up {
             return;
         }

@@ -10,6 +10,7 @@ use rolesmith_agent::cluster::{
 use rolesmith_model::facts::Genesis;
 use rolesmith_model::ids::NodeName;
 
+use crate::crashes::Crash;
 use crate::faults::{Fault, Moment};
 use crate::postgres::Server;
 use crate::random::Rng;
@@ -175,6 +176,9 @@ pub struct World {
     pub slow: u64,
     pub published: Vec<ClusterFacts>,
     pub faults: Vec<(u64, Fault)>,
+    /// Steps of each node that made something durable or began an action, and the one in which it is to crash.
+    pub weighty: Vec<Vec<usize>>,
+    pub crash: Option<Crash>,
     /// Faults that wait for a moment, with the delay after it.
     pub watches: Vec<(Moment, u64, Fault)>,
     pub victim: Option<usize>,
@@ -241,6 +245,8 @@ impl World {
             slow: 0,
             published: vec![facts.clone()],
             faults: Vec::new(),
+            weighty: vec![Vec::new(); 64],
+            crash: None,
             watches: Vec::new(),
             victim: None,
             deposed: None,
