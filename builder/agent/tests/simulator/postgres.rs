@@ -241,7 +241,8 @@ impl Server {
             })
             .collect();
         let hidden: BTreeSet<usize> = self.waiters.iter().filter_map(|wait| wait.row).collect();
-        let all: Vec<EpochRow> = directory
+        // By epoch, as the agent asks for them: a command of an agent that died may come after its successor's.
+        let mut all: Vec<EpochRow> = directory
             .wal
             .iter()
             .filter_map(|record| match record.kind {
@@ -249,6 +250,7 @@ impl Server {
                 _ => None,
             })
             .collect();
+        all.sort_by_key(|row| row.epoch);
         seen.rows = all[all.len().saturating_sub(32)..].to_vec();
         seen.standbys = self
             .standbys

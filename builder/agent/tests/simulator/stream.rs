@@ -305,11 +305,11 @@ impl World {
         let upto = (lsn as usize).min(directory.wal.len());
         directory.wal[..upto]
             .iter()
-            .rev()
-            .find_map(|record| match record.kind {
+            .filter_map(|record| match record.kind {
                 Kind::Row(row) => Some(self.rows[row].epoch.0),
                 _ => None,
             })
+            .max()
             .unwrap_or(0)
     }
 
