@@ -87,6 +87,12 @@ test-publish:
 test-redis:
 	cargo test --locked --package rolesmith-agent --test redis -- --ignored --test-threads=2
 
+# Thousands of simulated fleets (docs/simulator.md): the agent optimised, each test with two threads of its own.
+test-simulator:
+	cargo test --locked --package rolesmith-agent --test simulator \
+		--config profile.dev.package.rolesmith-agent.opt-level=2 \
+		-- --ignored --nocapture --test-threads=1 --skip replay_one
+
 # Each boots real machines, so they run as root and one after the other.
 test-nodes: build agent-deb
 	$(MAKE) root-test NAME=repository FILTER="--skip installed"
@@ -106,6 +112,7 @@ root-test:
 # The builder's own package takes an optimised build of everything.
 test-all: test deb
 	$(MAKE) lint
+	$(MAKE) test-simulator
 	$(MAKE) root-test NAME=repository FILTER=installed
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
 	$(MAKE) root-test NAME=cluster FILTER="--skip grows"
@@ -126,4 +133,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-publish test-redis test-nodes root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-redis test-nodes root-test test-all lint bench clean

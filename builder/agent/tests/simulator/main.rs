@@ -4,7 +4,7 @@
 //! It checks, after every event: no acknowledged commit is lost, no two primaries acknowledge, there is one database, no
 //! server reads a log that is not its own; and after every heal: writes are acknowledged again, everybody finds his place.
 //!
-//!     cargo test --release -p rolesmith-agent --test simulator -- --ignored --nocapture    the full run
+//!     make test-simulator    the full run; docs/simulator.md has its figures
 //!
 //! A failing seed is printed with a command that replays it, after faults it does not need were taken away.
 
