@@ -79,16 +79,17 @@ fn config() -> impl Strategy<Value = Config> {
         btree_set(name(), 0..4),
         0_usize..4,
         option::weighted(0.2, name()),
-        system_id(),
+        (system_id(), option::of(name())),
     )
         .prop_map(
-            |((epoch, version), voters, data, k, alone, system_id)| Config {
+            |((epoch, version), voters, data, k, alone, (system_id, founder))| Config {
                 stamp: Stamp { epoch, version },
                 voters,
                 data,
                 k,
                 alone,
                 system_id,
+                founder,
             },
         )
 }
@@ -124,20 +125,21 @@ fn data_state() -> impl Strategy<Value = DataState> {
         1 => epoch().prop_map(DataState::Rewinding),
         1 => epoch().prop_map(DataState::Copied),
         1 => Just(DataState::Founding),
-        4 => Just(DataState::Complete),]
+        4 => Just(DataState::Complete),
+    ]
 }
 
 fn observed() -> impl Strategy<Value = Observed> {
     let process = prop_oneof![
         1 => Just(Process::Stopped),
         1 => Just(Process::Starting),
-        3 => Just(Process::Running)
-    ,];
+        3 => Just(Process::Running),
+    ];
     let data = prop_oneof![
         1 => Just(Data::Absent),
         1 => Just(Data::Incomplete),
-        4 => system_id().prop_map(Data::Complete)
-    ,];
+        4 => system_id().prop_map(Data::Complete),
+    ];
     let receiver = (option::of(name()), timeline(), any::<bool>()).prop_map(
         |(upstream, timeline, streaming)| Receiver {
             upstream,
@@ -157,6 +159,7 @@ fn observed() -> impl Strategy<Value = Observed> {
         (vec(start(), 0..4), vec(row(), 0..4)),
         btree_map(name(), standby, 0..4),
         (any::<bool>(), sync(), option::of(name())),
+        (lsn(), any::<bool>(), any::<bool>()),
     )
         .prop_map(
             |(
@@ -165,6 +168,7 @@ fn observed() -> impl Strategy<Value = Observed> {
                 (history, rows),
                 standbys,
                 (open, sync, pooler),
+                (kept_from, slot_lost, halted),
             )| Observed {
                 process,
                 data,
@@ -182,6 +186,9 @@ fn observed() -> impl Strategy<Value = Observed> {
                 },
                 sync,
                 pooler,
+                kept_from,
+                slot_lost,
+                halted,
             },
         )
 }
@@ -216,15 +223,16 @@ fn beat() -> impl Strategy<Value = Beat> {
     (
         (epoch(), any::<bool>(), any::<bool>()),
         (vec(row(), 0..4), vec(start(), 0..4)),
-        (sync(), any::<u64>()),
+        (sync(), any::<u64>(), lsn()),
     )
         .prop_map(
-            |((epoch, attach, confirmed), (lineage, history), (sync, sent))| Beat {
+            |((epoch, attach, confirmed), (lineage, history), (sync, sent, kept_from))| Beat {
                 epoch,
                 attach,
                 confirmed,
                 lineage,
                 history,
+                kept_from,
                 sync,
                 sent,
             },
