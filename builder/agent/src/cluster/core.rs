@@ -89,6 +89,8 @@ pub struct Core {
     pub(super) incumbent_until: Option<u64>,
     /// The server was told to stop so that its data can be rewound, or copied anew, from the holder of that epoch.
     pub(super) discard: Option<(Epoch, Relation)>,
+    /// Since when the server runs and takes no connection.
+    pub(super) starting: Option<u64>,
     /// From which epoch's holder the copy comes that is being made.
     pub(super) copying: Epoch,
     /// The first observation of this run is still to come.
@@ -133,6 +135,7 @@ impl Core {
             office: None,
             incumbent_until: None,
             discard: None,
+            starting: None,
             copying: Epoch::default(),
             newborn: true,
             quest: Quest::default(),
@@ -210,6 +213,10 @@ impl Core {
     /// The database was looked at. The look has to have begun after the last [`Self::done`] of an action of the lane
     /// [`Lane::Database`] was handed over, and be handed over at once.
     pub fn observed(&mut self, now: u64, observed: Observed) -> Step {
+        self.starting = match observed.process {
+            Process::Starting => self.starting.or(Some(now)),
+            _ => None,
+        };
         self.notice(now, &observed);
         self.seen = Some(observed);
         self.decide(now);
@@ -535,6 +542,11 @@ impl Core {
         }
     }
 
+    /// For how long the server runs and takes no connection.
+    pub(super) fn starting_for(&self, now: u64) -> u64 {
+        self.starting.map_or(0, |since| now.saturating_sub(since))
+    }
+
     /// What an observation tells beyond itself.
     fn notice(&mut self, now: u64, seen: &Observed) {
         if std::mem::take(&mut self.newborn) && seen.is_primary() {
@@ -544,7 +556,13 @@ impl Core {
             .office
             .as_ref()
             .is_some_and(|office| office.promoted && office.handover.is_none());
-        if served && !seen.is_primary() {
+        // Alive without an answer is not dead: beats, and commits that hang, judge that.
+        let ended = match seen.process {
+            Process::Stopped => true,
+            Process::Running => seen.in_recovery,
+            Process::Starting => self.starting_for(now) > self.timing.fence,
+        };
+        if served && ended {
             // The postmaster died, or somebody stopped it. Its own agent is the first to know.
             self.leave_office(now, "PostgreSQL is no longer primary");
             if self.nudged.is_none() {

@@ -124,8 +124,8 @@ impl DataState {
             Self::Complete => Self::Complete,
             // Nothing was confirmed since.
             Self::Cloning(first) | Self::Rewinding(first) => Self::Cloning(*first),
-            // It may have confirmed commits of that very epoch, and forgets them now.
-            Self::Copied(epoch) if *epoch >= from => Self::Empty,
+            // It may have confirmed commits of that very epoch: it counts with the log of that epoch's holder alone, still.
+            Self::Copied(epoch) if *epoch >= from => Self::Copied(*epoch),
             _ if confirmed => Self::Cloning(from),
             // An earlier holder may have won a later epoch, and this member confirmed for it without having heard of it.
             _ => Self::Empty,

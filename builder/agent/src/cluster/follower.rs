@@ -85,6 +85,10 @@ impl Core {
 
     /// Whom this node should follow now.
     fn target(&self) -> Option<&Following> {
+        // Under the name of a machine that still counts, this one would confirm commits in that one's place (rule 5).
+        if self.durable.config.data.contains(&self.me) && !self.is_voter() {
+            return None;
+        }
         self.following.as_ref().filter(|following| {
             (following.epoch == self.durable.promised()
                 || self.mutation == Mutation::FollowLowerEpoch)
@@ -180,16 +184,40 @@ impl Core {
 
     /// A copy that was cut off from its source before it was consistent has to be attached again, or made again.
     fn mend_copy(&mut self, now: u64, seen: &Observed) {
-        let DataState::Copied(epoch) = self.durable.data else {
-            return;
-        };
         if seen.conninfo.is_some() {
             return;
         }
+        if self.durable.data == DataState::Complete {
+            self.revive(now);
+            return;
+        }
+        let DataState::Copied(epoch) = self.durable.data else {
+            return;
+        };
         if let Some(source) = self.continues(epoch) {
             self.follow(now, &source);
         } else if self.copyable(now).is_some() {
             self.act(now, Action::Stop { immediate: true });
+        }
+    }
+
+    /// A server that was cut off or started while a transaction with many subtransactions was open takes no connection before it has
+    /// more log. The holder whose log it followed last may give it that unmeasured: the own log is a beginning of that one.
+    fn revive(&mut self, now: u64) {
+        let waited = self.starting_for(now);
+        let known = self
+            .durable
+            .followed
+            .and_then(|epoch| self.continues(epoch));
+        if let Some(holder) = known {
+            if waited > self.timing.revive {
+                self.follow(now, &holder);
+            }
+        } else if waited > self.timing.hopeless
+            && let Some(source) = self.source().cloned()
+            && self.act(now, Action::Stop { immediate: true })
+        {
+            self.discard = Some((source.epoch, Relation::Foreign));
         }
     }
 

@@ -552,7 +552,12 @@ impl Core {
             .facts
             .members
             .iter()
-            .filter(|(name, member)| member.data && self.peers.contains_key(*name))
+            .filter(|(name, member)| {
+                // A voter that has not answered since this agent started keeps its slot all the same.
+                member.data
+                    && (self.peers.contains_key(*name)
+                        || self.durable.config.voters.contains_key(*name))
+            })
             .map(|(name, _)| name.clone());
         let mut names: BTreeSet<_> = self.durable.config.data.iter().cloned().collect();
         names.extend(learners);

@@ -28,48 +28,66 @@ enum Input {
 }
 
 fn name() -> impl Strategy<Value = NodeName> {
-    (1_u32..=4).prop_map(|n| NodeName::new(format!("n{n}")).expect("a valid name"))
+    (1_u32..=4)
+        .prop_map(|n| NodeName::new(format!("n{n}")).expect("a valid name"))
+        .boxed()
 }
 
 fn epoch() -> impl Strategy<Value = Epoch> {
-    prop_oneof![8 => 0_u64..6, 1 => Just(u64::MAX), 1 => any::<u64>(),].prop_map(Epoch)
+    prop_oneof![8 => 0_u64..6, 1 => Just(u64::MAX), 1 => any::<u64>(),]
+        .prop_map(Epoch)
+        .boxed()
 }
 
 fn lsn() -> impl Strategy<Value = Lsn> {
-    prop_oneof![8 => 0_u64..100, 1 => any::<u64>(),].prop_map(Lsn)
+    prop_oneof![8 => 0_u64..100, 1 => any::<u64>(),]
+        .prop_map(Lsn)
+        .boxed()
 }
 
 fn timeline() -> impl Strategy<Value = Timeline> {
-    prop_oneof![8 => 0_u32..5, 1 => any::<u32>(),].prop_map(Timeline)
+    prop_oneof![8 => 0_u32..5, 1 => any::<u32>(),]
+        .prop_map(Timeline)
+        .boxed()
 }
 
 fn system_id() -> impl Strategy<Value = SystemId> {
-    (1_u64..3).prop_map(SystemId)
+    (1_u64..3).prop_map(SystemId).boxed()
 }
 
 fn incarnation() -> impl Strategy<Value = Incarnation> {
-    (1_u64..3, 1_u64..3).prop_map(|(number, id)| Incarnation { number, id })
+    (1_u64..3, 1_u64..3)
+        .prop_map(|(number, id)| Incarnation { number, id })
+        .boxed()
 }
 
 fn position() -> impl Strategy<Value = Position> {
-    (timeline(), lsn()).prop_map(|(timeline, lsn)| Position { timeline, lsn })
+    (timeline(), lsn())
+        .prop_map(|(timeline, lsn)| Position { timeline, lsn })
+        .boxed()
 }
 
 fn row() -> impl Strategy<Value = EpochRow> {
-    (epoch(), name(), timeline(), lsn()).prop_map(|(epoch, node, timeline, switch)| EpochRow {
-        epoch,
-        node,
-        timeline,
-        switch,
-    })
+    (epoch(), name(), timeline(), lsn())
+        .prop_map(|(epoch, node, timeline, switch)| EpochRow {
+            epoch,
+            node,
+            timeline,
+            switch,
+        })
+        .boxed()
 }
 
 fn start() -> impl Strategy<Value = TimelineStart> {
-    (timeline(), lsn()).prop_map(|(timeline, begins)| TimelineStart { timeline, begins })
+    (timeline(), lsn())
+        .prop_map(|(timeline, begins)| TimelineStart { timeline, begins })
+        .boxed()
 }
 
 fn sync() -> impl Strategy<Value = SyncSetting> {
-    (0_usize..4, btree_set(name(), 0..4)).prop_map(|(k, names)| SyncSetting { k, names })
+    (0_usize..4, btree_set(name(), 0..4))
+        .prop_map(|(k, names)| SyncSetting { k, names })
+        .boxed()
 }
 
 fn config() -> impl Strategy<Value = Config> {
@@ -92,6 +110,7 @@ fn config() -> impl Strategy<Value = Config> {
                 founder,
             },
         )
+        .boxed()
 }
 
 fn facts() -> impl Strategy<Value = ClusterFacts> {
@@ -116,6 +135,7 @@ fn facts() -> impl Strategy<Value = ClusterFacts> {
                 synchronous,
             },
         )
+        .boxed()
 }
 
 fn data_state() -> impl Strategy<Value = DataState> {
@@ -127,6 +147,7 @@ fn data_state() -> impl Strategy<Value = DataState> {
         1 => Just(DataState::Founding),
         4 => Just(DataState::Complete),
     ]
+    .boxed()
 }
 
 fn observed() -> impl Strategy<Value = Observed> {
@@ -191,32 +212,41 @@ fn observed() -> impl Strategy<Value = Observed> {
                 halted,
             },
         )
+        .boxed()
 }
 
 fn ballot() -> impl Strategy<Value = Ballot> {
     let round = prop_oneof![4 => 0_u64..4, 1 => Just(u64::MAX - 1),];
-    (round, name()).prop_map(|(round, node)| Ballot { round, node })
+    (round, name())
+        .prop_map(|(round, node)| Ballot { round, node })
+        .boxed()
 }
 
 fn founding() -> impl Strategy<Value = Founding> {
-    (name(), system_id(), config()).prop_map(|(founder, system_id, config)| Founding {
-        founder,
-        system_id,
-        config,
-    })
+    (name(), system_id(), config())
+        .prop_map(|(founder, system_id, config)| Founding {
+            founder,
+            system_id,
+            config,
+        })
+        .boxed()
 }
 
 fn accepted() -> impl Strategy<Value = Accepted> {
-    (ballot(), founding()).prop_map(|(ballot, founding)| Accepted { ballot, founding })
+    (ballot(), founding())
+        .prop_map(|(ballot, founding)| Accepted { ballot, founding })
+        .boxed()
 }
 
 fn bid() -> impl Strategy<Value = Bid> {
-    (epoch(), epoch(), lsn(), option::of(epoch())).prop_map(|(epoch, row, lsn, handed_over)| Bid {
-        epoch,
-        row,
-        lsn,
-        handed_over,
-    })
+    (epoch(), epoch(), lsn(), option::of(epoch()))
+        .prop_map(|(epoch, row, lsn, handed_over)| Bid {
+            epoch,
+            row,
+            lsn,
+            handed_over,
+        })
+        .boxed()
 }
 
 fn beat() -> impl Strategy<Value = Beat> {
@@ -237,6 +267,7 @@ fn beat() -> impl Strategy<Value = Beat> {
                 sent,
             },
         )
+        .boxed()
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -252,6 +283,7 @@ fn request() -> impl Strategy<Value = Request> {
         1 => name().prop_map(|to| Request::Switchover { to }),
         1 => (name(), stamp).prop_map(|(survivor, replaces)| Request::Recover { survivor, replaces }),
         1 => Just(Request::Status),]
+.boxed()
 }
 
 fn response() -> impl Strategy<Value = Response> {
@@ -287,6 +319,7 @@ fn response() -> impl Strategy<Value = Response> {
         1 => (epoch(), lsn()).prop_map(|(row, lsn)| Response::Refused(Refusal::Newer { row, lsn })),
         1 => Just(Response::Refused(Refusal::NoVoter)),
         1 => Just(Response::Refused(Refusal::NotNow)),]
+    .boxed()
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
@@ -304,6 +337,7 @@ fn reply() -> impl Strategy<Value = Reply> {
             promised,
             response,
         })
+        .boxed()
 }
 
 fn input() -> impl Strategy<Value = Input> {
@@ -331,6 +365,7 @@ fn input() -> impl Strategy<Value = Input> {
         4 => (0_usize..4, result).prop_map(|(at, result)| Input::Done(at, result)),
         1 => facts().prop_map(|facts| Input::Facts(Box::new(facts))),
         1 => Just(Input::Restart),]
+    .boxed()
 }
 
 fn durable() -> impl Strategy<Value = Durable> {
@@ -349,6 +384,7 @@ fn durable() -> impl Strategy<Value = Durable> {
             data,
             ..Durable::fresh(incarnation)
         })
+        .boxed()
 }
 
 /// A core with what its runtime would know of it.

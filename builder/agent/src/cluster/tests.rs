@@ -285,7 +285,7 @@ fn a_log_that_is_given_up_is_remembered_by_what_it_was_given_up_for() {
         (of(Cloning, 3), false, of(Cloning, 3)),
         (of(Copied, 3), true, of(Cloning, 5)),
         (of(Copied, 3), false, Empty),
-        (of(Copied, 5), true, Empty),
+        (of(Copied, 5), true, of(Copied, 5)),
     ];
     for (before, confirmed, after) in table {
         assert_eq!(

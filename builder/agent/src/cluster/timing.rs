@@ -34,6 +34,11 @@ pub struct Timing {
     pub genesis: u64,
     /// How long only the new machine of a name has to have answered before it replaces the old one in the configuration.
     pub replace: u64,
+    /// A standby that takes no connection for this long is given more log, and one for which there is none is replaced by a
+    /// copy after [`Timing::hopeless`].
+    pub revive: u64,
+    /// See there.
+    pub hopeless: u64,
     /// How long a planned switchover may take before the old primary takes its place back.
     pub handover: u64,
 }
@@ -56,6 +61,8 @@ impl Default for Timing {
             retry: 500,
             genesis: 2_000,
             replace: 5_000,
+            revive: 5_000,
+            hopeless: 600_000,
             handover: 5_000,
         }
     }

@@ -18,7 +18,7 @@ use crate::cluster::{Access as Door, SyncSetting};
 use crate::files::{self, Access};
 
 /// What only the agent may set; ALTER SYSTEM, repmgr and copies of other nodes leave such lines behind.
-const OURS: [&str; 9] = [
+const OURS: [&str; 13] = [
     "primary_conninfo",
     "primary_slot_name",
     "restore_command",
@@ -28,6 +28,11 @@ const OURS: [&str; 9] = [
     "promote_trigger_file",
     "restart_after_crash",
     "data_directory",
+    // Without these the server cannot be asked, or never has replayed all that it has.
+    "hot_standby",
+    "recovery_min_apply_delay",
+    "port",
+    "unix_socket_directories",
 ];
 
 /// The text of `postgresql.auto.conf` without the settings that only the agent may make.

@@ -133,7 +133,7 @@ pub(super) struct Look {
 }
 
 /// The timeline in a log file's name.
-fn timeline_of_file(name: &str) -> Option<Timeline> {
+pub(super) fn timeline_of_file(name: &str) -> Option<Timeline> {
     u32::from_str_radix(name.get(..8)?, 16).ok().map(Timeline)
 }
 

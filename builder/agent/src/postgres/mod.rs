@@ -123,6 +123,8 @@ impl Server {
             ("synchronous_commit", "local"),
             ("log_min_duration_statement", "-1"),
             ("log_statement", "none"),
+            // An error, or a wait for a lock, would log the statement, and one of them holds a password.
+            ("log_min_error_statement", "panic"),
         ];
         Ok(Client::connect(&self.settings.socket(), &parameters, CONNECT).await?)
     }

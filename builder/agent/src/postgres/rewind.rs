@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use rolesmith_model::ids::NodeName;
 
+use super::conf::slot;
 use super::look::until;
 use super::unit;
+use super::wire::literal;
 use super::{Problem, Server, run};
 
 /// How long replaying the local log may take.
@@ -34,18 +36,31 @@ impl Server {
             let more = [("dbname", "postgres"), ("application_name", name)];
             self.settings.conninfo(from, &address, &more)
         };
-        // PostgreSQL 15 reads the source's timeline from its last checkpoint, which a fresh primary has yet to make.
+        // PostgreSQL 15 reads the source's timeline from its last checkpoint, which a fresh primary has yet to make. What is written
+        // there during the rewind is kept for this node from then on, up to max_slot_wal_keep_size.
+        let slot = literal(&slot(&self.settings.node));
+        let drop = format!(
+            "--command=SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+             WHERE slot_name = {slot} AND NOT active"
+        );
+        let reserve = format!(
+            "--command=SELECT pg_create_physical_replication_slot({slot}, true) \
+             WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = {slot})"
+        );
         let psql = self.settings.program("psql");
-        let checkpoint = self
+        let prepare = self
             .as_postgres([
                 psql.as_str(),
                 "--no-psqlrc",
                 "--quiet",
+                "--output=/dev/null",
                 "--command=CHECKPOINT",
+                drop.as_str(),
+                reserve.as_str(),
             ])
             .args([source("psql").as_str()])
             .limit(CHECKPOINT);
-        run(checkpoint).await?;
+        run(prepare).await?;
 
         self.mark("rewinding", from.as_str())?;
         let config = self

@@ -1,17 +1,18 @@
 //! Changing what the server is: started, severed, following, primary, open or closed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rolesmith_model::ids::NodeName;
 
 use super::conf::{slot, synchronous};
-use super::look::until;
+use super::look::{begin_of_file, timeline_of_file, until};
 use super::settings::{KEY_DIR, UNIT};
 use super::unit;
 use super::wire::{Client, literal};
 use super::{ANSWER, Problem, Server, run};
 use crate::cluster::{Access as Door, Data, SyncSetting};
+use crate::files;
 use crate::program::{Call, ProgramError};
 
 /// How long a started server is waited for before the core is told to look for itself.
@@ -40,6 +41,11 @@ impl Server {
         self.configure().await?;
         self.clean_auto_conf(&data)?;
         self.write_upstream(upstream)?;
+        if upstream.is_none() {
+            for path in self.stray_timelines() {
+                files::remove(&path).map_err(Problem::file(&path))?;
+            }
+        }
         if !self.settings.state("synchronous.conf").exists() {
             self.write_synchronous(&SyncSetting::default())?;
         }
@@ -83,10 +89,41 @@ impl Server {
         if unit::alive(&data).is_empty() {
             return Ok(());
         }
-        if self.sever_running().await.is_err() {
+        // A running server that has fetched the list of a timeline is bound to that timeline, though nothing of it ever came.
+        if self.sever_running().await.is_err() || !self.stray_timelines().is_empty() {
             self.stop(true).await?;
         }
         Ok(())
+    }
+
+    /// Lists of timelines of which there is no log here: their primary died before it sent any. Whoever has such a list follows no
+    /// other primary for long, and starts no more.
+    fn stray_timelines(&self) -> Vec<PathBuf> {
+        let dir = self.settings.data().join("pg_wal");
+        let names: Vec<String> = std::fs::read_dir(&dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        let newest = names
+            .iter()
+            .filter(|name| begin_of_file(name).is_some())
+            .filter_map(|name| timeline_of_file(name))
+            .max();
+        let Some(newest) = newest else {
+            return Vec::new();
+        };
+        let stray = |name: &&String| {
+            name.strip_suffix(".history")
+                .and_then(timeline_of_file)
+                .is_some_and(|timeline| timeline > newest)
+        };
+        names
+            .iter()
+            .filter(stray)
+            .map(|name| dir.join(name))
+            .collect()
     }
 
     async fn sever_running(&self) -> Result<(), Problem> {
@@ -119,8 +156,8 @@ impl Server {
     /// Follows a node from now on.
     pub(super) async fn follow(&self, node: &NodeName) -> Result<(), Problem> {
         self.write_upstream(Some(node))?;
-        let mut client = self.connect("postgres").await?;
-        client.query("SELECT pg_reload_conf()", ANSWER).await?;
+        // Not by SQL: a server that takes no connections yet has to hear it too.
+        unit::reload(&self.settings.data());
         Ok(())
     }
 

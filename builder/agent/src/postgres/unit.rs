@@ -71,6 +71,18 @@ fn kill(pid: Pid, data: &Path) {
     }
 }
 
+/// Has the postmaster read its settings again.
+pub fn reload(data: &Path) {
+    let Some(pid) = postmaster(data) else {
+        return;
+    };
+    if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty())
+        && postmaster(data) == Some(pid)
+    {
+        let _ = pidfd_send_signal(&handle, Signal::HUP);
+    }
+}
+
 /// Kills everything at once and comes back when nothing is left.
 ///
 /// # Errors

@@ -278,10 +278,10 @@ fn quick_mutants_are_caught() {
     let quick = |case: &&Case| names.contains(&case.name);
     let cases: Vec<&Case> = CASES.iter().filter(quick).collect();
     assert_eq!(cases.len(), names.len());
-    let survivors = survivors(&cases, 40);
+    let survivors = survivors(&cases, 60);
     assert!(
         survivors.is_empty(),
-        "not noticed in 40 runs: {survivors:?}"
+        "not noticed in 60 runs: {survivors:?}"
     );
 }
 
