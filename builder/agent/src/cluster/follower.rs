@@ -8,6 +8,11 @@ use super::lineage::{Local, Relation, relation};
 use super::mutation::Mutation;
 use super::observed::{Access, Data, Observed, Process};
 
+/// How many times [`Timing::hopeless`] a copy may take to catch up before it is given up: a large database has much to replay.
+///
+/// [`Timing::hopeless`]: super::timing::Timing::hopeless
+const COPY_AGAIN: u64 = 6;
+
 impl Core {
     pub(super) fn decide_database(&mut self, now: u64) {
         if self.busy(Lane::Database) {
@@ -140,7 +145,9 @@ impl Core {
                 self.act(now, Action::Start { upstream: None });
             }
             // The copy needs the rest of the very log that it was made from.
-            (DataState::Copied(epoch), _) if whole && self.continues(epoch).is_some() => {
+            (DataState::Copied(epoch), _)
+                if whole && discard.is_none() && self.continues(epoch).is_some() =>
+            {
                 if let Some(source) = self.continues(epoch) {
                     self.durably(|durable| durable.followed = Some(source.epoch));
                     let upstream = Some(source.holder);
@@ -185,6 +192,7 @@ impl Core {
     /// A copy that was cut off from its source before it was consistent has to be attached again, or made again.
     fn mend_copy(&mut self, now: u64, seen: &Observed) {
         if seen.conninfo.is_some() {
+            self.copy_again(now);
             return;
         }
         if self.durable.data == DataState::Complete {
@@ -198,6 +206,17 @@ impl Core {
             self.follow(now, &source);
         } else if self.copyable(now).is_some() {
             self.act(now, Action::Stop { immediate: true });
+        }
+    }
+
+    /// A copy that is attached and takes no connection for very long asks for log that is gone: another copy is made.
+    fn copy_again(&mut self, now: u64) {
+        if matches!(self.durable.data, DataState::Copied(_))
+            && self.starting_for(now) > COPY_AGAIN * self.timing.hopeless
+            && let Some(source) = self.source().cloned()
+            && self.act(now, Action::Stop { immediate: true })
+        {
+            self.discard = Some((source.epoch, Relation::Foreign));
         }
     }
 

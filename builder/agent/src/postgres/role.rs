@@ -300,13 +300,14 @@ impl Server {
     }
 }
 
-/// Makes a member's slot where it is missing. It reserves nothing before the member has come for the first time.
+/// Makes a member's slot where it is missing. It keeps log from now on: whoever is being copied comes for what was written
+/// meanwhile. `max_slot_wal_keep_size` bounds what is kept for one that never comes.
 pub(super) async fn make_slot(client: &mut Client, node: &NodeName) -> Result<(), Problem> {
     let slot = literal(&slot(node));
     client
         .query(
             &format!(
-                "SELECT pg_create_physical_replication_slot({slot}) \
+                "SELECT pg_create_physical_replication_slot({slot}, true) \
                  WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = {slot})"
             ),
             ANSWER,
