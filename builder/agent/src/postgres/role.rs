@@ -157,8 +157,11 @@ impl Server {
     pub(super) async fn follow(&self, node: &NodeName) -> Result<(), Problem> {
         self.write_upstream(Some(node))?;
         // Not by SQL: a server that takes no connections yet has to hear it too.
-        unit::reload(&self.settings.data());
-        Ok(())
+        if unit::reload(&self.settings.data()) {
+            Ok(())
+        } else {
+            Err(Problem::Later("no postmaster is there to be told".into()))
+        }
     }
 
     /// Promotes, and makes sure that the next start is a standby's again.

@@ -43,14 +43,18 @@ pub fn processes(unit: &str) -> Vec<Pid> {
     found
 }
 
-/// A postmaster that works in this data directory, by whomever it was started: postmaster.pid names a process whose
-/// working directory that is.
+/// A postmaster that works in this data directory, by whomever it was started: postmaster.pid names a process of the unit, or one
+/// whose working directory that is (which the kernel tells only to who may trace it).
 #[must_use]
 pub fn postmaster(data: &Path) -> Option<Pid> {
     let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let pid = text.lines().next()?.trim().parse().ok()?;
-    let cwd: PathBuf = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    (cwd == data).then(|| Pid::from_raw(pid)).flatten()
+    let pid = Pid::from_raw(pid)?;
+    if processes(UNIT).contains(&pid) {
+        return Some(pid);
+    }
+    let cwd: PathBuf = std::fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).ok()?;
+    (cwd == data).then_some(pid)
 }
 
 /// Everything that may still write to the data directory.
@@ -71,16 +75,15 @@ fn kill(pid: Pid, data: &Path) {
     }
 }
 
-/// Has the postmaster read its settings again.
-pub fn reload(data: &Path) {
+/// Has the postmaster read its settings again. Says whether it was told.
+#[must_use]
+pub fn reload(data: &Path) -> bool {
     let Some(pid) = postmaster(data) else {
-        return;
+        return false;
     };
-    if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty())
-        && postmaster(data) == Some(pid)
-    {
-        let _ = pidfd_send_signal(&handle, Signal::HUP);
-    }
+    pidfd_open(pid, PidfdFlags::empty()).is_ok_and(|handle| {
+        postmaster(data) == Some(pid) && pidfd_send_signal(&handle, Signal::HUP).is_ok()
+    })
 }
 
 /// Kills everything at once and comes back when nothing is left.
