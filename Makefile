@@ -98,7 +98,6 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=repository FILTER="--skip installed"
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
-	$(MAKE) root-test NAME=cluster FILTER=grows
 	$(MAKE) root-test NAME=logs
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=enroll
@@ -115,7 +114,7 @@ test-all: test deb
 	$(MAKE) test-simulator
 	$(MAKE) root-test NAME=repository FILTER=installed
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
-	$(MAKE) root-test NAME=cluster FILTER="--skip grows"
+	$(MAKE) root-test NAME=cluster
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
 
