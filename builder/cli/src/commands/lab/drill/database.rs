@@ -8,8 +8,8 @@ use crate::report::{Failure, Outcome};
 
 /// The database, and the role that writes into it.
 pub const DATABASE: &str = "rolesmith_drill";
-/// How often 128 MiB of log are written at most until none is kept.
-const OUTRUN: usize = 16;
+/// How often up to 128 MiB of log are written at most until none is kept.
+const OUTRUN: usize = 64;
 /// The table of numbers.
 pub const TABLE: &str = "ledger";
 
