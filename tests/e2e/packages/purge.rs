@@ -141,10 +141,11 @@ fn only_ours_went(fleet: &Fleet) {
          rm /root/patterns; [ -z \"$found\" ] || { echo \"$found\" >&2; exit 1; }",
         &(secrets.join("\n") + "\n"),
     );
-    // The database is there and can be used without us.
+    // The database is there and can be used without us, once somebody says that it may be started.
     let answer = fleet.must(
         NODE,
-        "pg_ctlcluster 17 pkg start && runuser -u postgres -- psql -qAtc 'SELECT answer FROM kept'; pg_ctlcluster 17 pkg stop",
+        "echo manual >/etc/postgresql/17/pkg/start.conf && pg_ctlcluster 17 pkg start && \
+         runuser -u postgres -- psql -qAtc 'SELECT answer FROM kept'; pg_ctlcluster 17 pkg stop",
     );
     assert_eq!(answer, "42\n");
 }
