@@ -245,7 +245,9 @@ impl Fleet {
             })
             .collect();
         let facts = json!({"format": 1, "fleet": FLEET, "domain": "acme.test", "suite": "trixie", "version": version,
-            "genesis": if open { "open" } else { "closed" }, "members": members, "packages": {}});
+            "genesis": if open { "open" } else { "closed" }, "members": members, "packages": {},
+            // The fleet has a database too, whose founder is Redis's.
+            "clusters": {"db-primary-capable": "postgresql"}});
         for node in &self.nodes {
             let dir = node.root.join("/usr/lib/rolesmith/facts");
             fs::create_dir_all(&dir).unwrap();
@@ -276,7 +278,6 @@ impl Fleet {
                 );
                 let text = tera::Tera::one_off(template, &context, false).unwrap();
                 let text = text
-                    .replace("\"founder\": \"facts\"", "\"founder\": \"fleet\"")
                     .replace("dir /var/lib", &format!("dir {}", path("/var/lib")))
                     .replace(
                         "/run/credentials/rolesmith-redis.service",
