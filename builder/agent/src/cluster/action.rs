@@ -47,7 +47,8 @@ pub enum Action {
     },
     /// Remove `primary_conninfo` durably, reload, wait until the walreceiver process is gone; in doubt stop (rule 1).
     Sever,
-    /// Write `primary_conninfo` towards that node, durably, and reload.
+    /// Write `primary_conninfo` towards that node, durably, and reload. A server that takes connections confirms under the node's
+    /// own name from then on.
     Follow {
         /// Whom to follow.
         node: NodeName,
@@ -73,7 +74,8 @@ pub enum Action {
         /// The confirmed primary.
         from: NodeName,
     },
-    /// `pg_rewind` against that node (rule 12). It is left stopped.
+    /// `pg_rewind` against that node (rule 12). It is left stopped. Until the server is consistent again it must not confirm what
+    /// it receives under the node's name: see [`Observed::nameless`](super::observed::Observed::nameless).
     Rewind {
         /// The confirmed primary.
         from: NodeName,

@@ -251,7 +251,12 @@ impl Core {
             if self.durable.followed != Some(target.epoch) {
                 self.durably(|durable| durable.followed = Some(target.epoch));
             }
-            if !(outrun(seen, &target) && self.give_up_data(now, &target, Relation::Foreign)) {
+            if outrun(seen, &target) && self.give_up_data(now, &target, Relation::Foreign) {
+                return;
+            }
+            if seen.nameless {
+                self.follow(now, &target);
+            } else {
                 self.prepare(now, seen);
             }
             return;

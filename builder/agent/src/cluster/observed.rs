@@ -85,6 +85,12 @@ pub struct Observed {
     /// tells no end of its log and could not be elected; what it receives is confirmed all the same.
     #[serde(default)]
     pub halted: bool,
+    /// It was rewound and is consistent by now, but still confirms what it receives under a name that counts for no commit.
+    /// [`Action::Follow`] gives it its own name back.
+    ///
+    /// [`Action::Follow`]: super::action::Action::Follow
+    #[serde(default)]
+    pub nameless: bool,
     /// The exact end of the log: only with no `primary_conninfo` in force, no walreceiver and all local log replayed
     /// (rule 3); on a primary the flush position.
     pub end_of_wal: Option<Position>,

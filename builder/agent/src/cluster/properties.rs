@@ -180,7 +180,7 @@ fn observed() -> impl Strategy<Value = Observed> {
         (vec(start(), 0..4), vec(row(), 0..4)),
         btree_map(name(), standby, 0..4),
         (any::<bool>(), sync(), option::of(name())),
-        (lsn(), any::<bool>(), any::<bool>()),
+        (lsn(), any::<bool>(), any::<bool>(), any::<bool>()),
     )
         .prop_map(
             |(
@@ -189,7 +189,7 @@ fn observed() -> impl Strategy<Value = Observed> {
                 (history, rows),
                 standbys,
                 (open, sync, pooler),
-                (kept_from, slot_lost, halted),
+                (kept_from, slot_lost, halted, nameless),
             )| Observed {
                 process,
                 data,
@@ -210,6 +210,7 @@ fn observed() -> impl Strategy<Value = Observed> {
                 kept_from,
                 slot_lost,
                 halted,
+                nameless,
             },
         )
         .boxed()

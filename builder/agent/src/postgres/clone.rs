@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rolesmith_model::ids::NodeName;
 
+use super::conf::REWOUND;
 use super::create::{remove_tree, sync};
 use super::look::system_id;
 use super::settings::{PEER_ROLE, REPMGR_DATABASE};
@@ -18,6 +19,15 @@ use super::{Problem, Server, run};
 const CONF: &str = "clone.conf";
 /// A large database takes hours.
 const COPIED: Duration = Duration::from_secs(24 * 3600);
+/// How the names of directories begin that are no cluster's: copies in the making, and replacements that never streamed.
+const LEFTOVER: &str = "copy-";
+
+/// A number that no earlier attempt had.
+fn attempt() -> u128 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_nanos())
+}
 
 impl Server {
     /// The directory that was replaced, and is kept for now.
@@ -33,7 +43,7 @@ impl Server {
 
     /// What interrupted attempts left.
     fn leftovers(&self) -> Vec<PathBuf> {
-        let prefix = format!("{}.copy-", self.settings.fleet);
+        let prefix = format!("{}.{LEFTOVER}", self.settings.fleet);
         let entries = std::fs::read_dir(self.settings.data_parent());
         entries
             .into_iter()
@@ -56,10 +66,7 @@ impl Server {
         }
         let parent = self.settings.data_parent();
         std::fs::create_dir_all(&parent).map_err(Problem::file(&parent))?;
-        let attempt = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_nanos());
-        let copy = self.beside(&format!("copy-{attempt}"));
+        let copy = self.beside(&format!("{LEFTOVER}{}", attempt()));
         self.fetch(from, &address, &copy).await?;
         if system_id(&copy).is_none() {
             return Err(Problem::Later("the copy is no whole cluster".into()));
@@ -69,6 +76,7 @@ impl Server {
         self.replace(&copy)?;
         self.mark("made", "")?;
         self.unmark("rewinding")?;
+        self.unmark(REWOUND)?;
         self.unmark("cloning")
     }
 
@@ -100,14 +108,23 @@ impl Server {
     /// Puts a copy into the place of the data directory. Nothing runs there.
     fn replace(&self, copy: &Path) -> Result<(), Problem> {
         let (data, kept) = (self.settings.data(), self.kept());
-        if kept.exists() {
-            // What is there now never streamed: it is itself a replacement, and the kept one is older and worth more.
-            remove_tree(&data)?;
+        let mut worthless = None;
+        if kept.exists() && data.exists() {
+            // What is there now never streamed: it is itself a replacement, and the kept one is older and worth more. It leaves
+            // whole: half of it under its old name would still look like a cluster after a crash.
+            let aside = self.beside(&format!("{LEFTOVER}{}", attempt()));
+            std::fs::rename(&data, &aside).map_err(Problem::file(&data))?;
+            worthless = Some(aside);
         } else if data.exists() {
             std::fs::rename(&data, &kept).map_err(Problem::file(&data))?;
         }
         std::fs::rename(copy, &data).map_err(Problem::file(copy))?;
-        sync(&self.settings.data_parent())
+        sync(&self.settings.data_parent())?;
+        if let Some(aside) = worthless {
+            // What is left of it after a crash goes before the next copy is made.
+            let _ = remove_tree(&aside);
+        }
+        Ok(())
     }
 
     /// A crash between the two renames of [`Server::replace`]: what was there before is put back, and counts as before.

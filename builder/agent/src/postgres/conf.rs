@@ -99,6 +99,9 @@ pub fn parse_synchronous(value: &str) -> SyncSetting {
     })
 }
 
+/// The mark of a directory that was rewound and has not been seen consistent since.
+pub(super) const REWOUND: &str = "rewound";
+
 /// The line by which the closed variant of pg_hba.conf says what it is.
 const CLOSED: &str = "# rolesmith-access: closed";
 
@@ -181,10 +184,17 @@ impl Server {
         );
         if let Some(node) = upstream {
             let address = self.address(node)?;
-            let name = self.settings.node.as_str();
+            let own = self.settings.node.as_str();
+            // Before it is consistent a rewound directory confirms the receipt of log too, and could not be used if its source
+            // were lost then: it does so under a name that no commit waits for.
+            let name = if self.marked(REWOUND) {
+                format!("{own} (rewound)")
+            } else {
+                own.to_owned()
+            };
             let conninfo = self
                 .settings
-                .conninfo(node, &address, &[("application_name", name)]);
+                .conninfo(node, &address, &[("application_name", &name)]);
             text += &line("primary_conninfo", &conninfo);
             text += &line("primary_slot_name", &slot(&self.settings.node));
         }

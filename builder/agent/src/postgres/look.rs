@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::sync::watch;
 
-use super::conf::parse_synchronous;
+use super::conf::{REWOUND, parse_synchronous};
 use super::settings::conninfo_node;
 use super::unit;
 use super::wire::{Client, Reply, WireError};
@@ -340,6 +340,7 @@ impl Server {
     }
 
     async fn fill(&self, seen: &mut Observed, look: &Look, watch: &mut Watch) {
+        seen.nameless = look.in_recovery && self.marked(REWOUND);
         seen.in_recovery = look.in_recovery;
         seen.halted = look.is_halted();
         seen.conninfo = seen

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rolesmith_model::ids::NodeName;
 
-use super::conf::slot;
+use super::conf::{self, slot};
 use super::look::until;
 use super::unit;
 use super::wire::literal;
@@ -82,6 +82,8 @@ impl Server {
         // The source's settings came along.
         self.clean_auto_conf(&data)?;
         self.write_signal(&data)?;
+        // Files are of its source's present, the log still of its past: not before it has caught up is it a copy that counts.
+        self.mark(conf::REWOUND, "")?;
         self.unmark("rewinding")
     }
 

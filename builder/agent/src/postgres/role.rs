@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rolesmith_model::ids::NodeName;
 
-use super::conf::{slot, synchronous};
+use super::conf::{REWOUND, slot, synchronous};
 use super::look::{begin_of_file, timeline_of_file, until};
 use super::settings::{KEY_DIR, UNIT};
 use super::unit;
@@ -155,6 +155,10 @@ impl Server {
 
     /// Follows a node from now on.
     pub(super) async fn follow(&self, node: &NodeName) -> Result<(), Problem> {
+        if self.marked(REWOUND) && self.look_once().await.is_ok() {
+            // It takes connections, so it is consistent, and confirms in its own name from now on.
+            self.unmark(REWOUND)?;
+        }
         self.write_upstream(Some(node))?;
         // Not by SQL: a server that takes no connections yet has to hear it too.
         if unit::reload(&self.settings.data()) {
