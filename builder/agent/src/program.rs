@@ -4,12 +4,14 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
@@ -115,6 +117,26 @@ pub enum ProgramError {
     },
 }
 
+/// Ends a program that others wait for, from another thread.
+#[derive(Debug, Clone)]
+pub struct Interrupt(Arc<OwnedFd>);
+
+impl Interrupt {
+    /// One that nobody has raised.
+    ///
+    /// # Errors
+    /// What eventfd(2) returns.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?)))
+    }
+
+    /// Kills what runs under it, and whatever is started under it later, at once.
+    pub fn raise(&self) {
+        // It fails only where the counter is full, which is raised too.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+}
+
 /// The machine's programs.
 pub trait Programs {
     /// Runs a program to its end.
@@ -128,19 +150,22 @@ pub trait Programs {
     /// # Errors
     /// As [`Programs::run`], and any other exit status.
     fn output(&self, call: &Call) -> Result<String, ProgramError> {
-        let ended = self.run(call)?;
-        if ended.code == Some(0) {
-            return Ok(ended.stdout);
-        }
-        Err(ProgramError::Failed {
-            program: call.argv.join(" "),
-            how: ended.code.map_or_else(
-                || "was killed by a signal".to_owned(),
-                |code| format!("exited with {code}"),
-            ),
-            tail: ended.tail(),
-        })
+        succeeded(call, self.run(call)?)
     }
+}
+
+fn succeeded(call: &Call, ended: Ended) -> Result<String, ProgramError> {
+    if ended.code == Some(0) {
+        return Ok(ended.stdout);
+    }
+    Err(ProgramError::Failed {
+        program: call.argv.join(" "),
+        how: ended.code.map_or_else(
+            || "was killed by a signal".to_owned(),
+            |code| format!("exited with {code}"),
+        ),
+        tail: ended.tail(),
+    })
 }
 
 impl Ended {
@@ -195,18 +220,26 @@ fn lost(call: &Call, ended: &Ended) -> bool {
 impl Programs for Machine {
     fn run(&self, call: &Call) -> Result<Ended, ProgramError> {
         for _ in 1..ASKED {
-            let ended = Self::once(call)?;
+            let ended = Self::once(call, None)?;
             if !lost(call, &ended) {
                 return Ok(ended);
             }
             sleep(PAUSE);
         }
-        Self::once(call)
+        Self::once(call, None)
     }
 }
 
 impl Machine {
-    fn once(call: &Call) -> Result<Ended, ProgramError> {
+    /// Runs a program that has to exit with 0, until it ends or the interrupt is raised.
+    ///
+    /// # Errors
+    /// As [`Programs::output`]; an interrupted one was killed by a signal.
+    pub fn output_until(&self, call: &Call, interrupt: &Interrupt) -> Result<String, ProgramError> {
+        succeeded(call, Self::once(call, Some(interrupt))?)
+    }
+
+    fn once(call: &Call, interrupt: Option<&Interrupt>) -> Result<Ended, ProgramError> {
         let start = |error| ProgramError::Start {
             program: call.name().to_owned(),
             error,
@@ -235,7 +268,7 @@ impl Machine {
             .stdout(Stdio::from(out.try_clone().map_err(start)?))
             .stderr(Stdio::from(err.try_clone().map_err(start)?));
         let mut child = command.spawn().map_err(start)?;
-        let status = wait(&mut child, call.limit).map_err(start)?;
+        let status = wait(&mut child, call.limit, interrupt).map_err(start)?;
         let (stdout, stderr) = (
             contents(&mut out).map_err(start)?,
             contents(&mut err).map_err(start)?,
@@ -278,8 +311,12 @@ fn contents(file: &mut File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Waits for a child; kills it with its process group after `limit` and then returns `None`.
-fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+/// Waits for a child; kills it with its process group after `limit` and then returns `None`, or when the interrupt is raised.
+fn wait(
+    child: &mut Child,
+    limit: Duration,
+    interrupt: Option<&Interrupt>,
+) -> io::Result<Option<ExitStatus>> {
     let pid = Pid::from_child(child);
     let handle = pidfd_open(pid, PidfdFlags::empty())?;
     let deadline = Instant::now() + limit;
@@ -294,9 +331,17 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
             return Ok(None);
         }
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout)) {
+        let mut ends = vec![PollFd::new(&handle, PollFlags::IN)];
+        if let Some(Interrupt(raised)) = interrupt {
+            ends.push(PollFd::new(raised, PollFlags::IN));
+        }
+        match poll(&mut ends, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
+        }
+        if ends.get(1).is_some_and(|end| !end.revents().is_empty()) {
+            let _ = kill_process_group(pid, Signal::KILL);
+            return child.wait().map(Some);
         }
     }
 }
@@ -304,6 +349,20 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interrupt_ends_what_runs_and_what_is_started_later() {
+        let interrupt = Interrupt::new().unwrap();
+        let raise = interrupt.clone();
+        let other = std::thread::spawn(move || raise.raise());
+        // With a child of its own, which has to go too.
+        let call = Call::new(["sh", "-c", "sleep 600 & wait"]).limit(Duration::from_secs(600));
+        for _ in 0..2 {
+            let error = Machine.output_until(&call, &interrupt).unwrap_err();
+            assert!(error.to_string().contains("killed by a signal"), "{error}");
+        }
+        other.join().unwrap();
+    }
 
     #[test]
     fn a_program_reads_writes_and_ends() {

@@ -324,6 +324,8 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
                     None => answer = Some(*body),
                 },
                 Effect::Act { id, action } => self.act(id, action),
+                // Actions that change the database exclude each other: it is the one that runs.
+                Effect::Abandon { .. } => self.executor.abandon(),
                 Effect::Log(line) => (self.setup.log)(&line),
             }
         }

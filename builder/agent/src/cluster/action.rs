@@ -192,6 +192,12 @@ pub enum Effect {
         /// What to do.
         action: Action,
     },
+    /// Let an action that copies or rewinds end soon, for its source is not the primary any more. Its outcome goes to `Core::done`
+    /// as ever.
+    Abandon {
+        /// Its number.
+        id: ActionId,
+    },
     /// Tell a person: a line for the journal.
     Log(String),
 }

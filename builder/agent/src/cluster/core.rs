@@ -58,6 +58,8 @@ pub(super) struct Running {
     pub id: ActionId,
     pub action: Action,
     pub since: u64,
+    /// When it was last asked to end for nothing.
+    pub abandoned: Option<u64>,
 }
 
 /// One node's part of the cluster. See the module's documentation for how it is driven.
@@ -367,10 +369,30 @@ impl Core {
                 id,
                 action: action.clone(),
                 since: now,
+                abandoned: None,
             },
         );
         self.effects.push(Effect::Act { id, action });
         true
+    }
+
+    /// A copy of whoever held an earlier epoch is of no use once a confirmed holder of a later one stands, and could take for ever
+    /// where the former one only hangs.
+    pub(super) fn abandon_copy(&mut self, now: u64) {
+        let Some(holder) = self.source().map(|source| source.holder.clone()) else {
+            return;
+        };
+        let again = self.timing.retry;
+        let Some(running) = self.lanes.get_mut(&Lane::Database) else {
+            return;
+        };
+        let (Action::Clone { from } | Action::Rewind { from }) = &running.action else {
+            return;
+        };
+        if *from != holder && running.abandoned.is_none_or(|at| now >= at + again) {
+            running.abandoned = Some(now);
+            self.effects.push(Effect::Abandon { id: running.id });
+        }
     }
 
     pub(super) fn busy(&self, lane: Lane) -> bool {

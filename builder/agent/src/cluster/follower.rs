@@ -16,6 +16,7 @@ const COPY_AGAIN: u64 = 6;
 impl Core {
     pub(super) fn decide_database(&mut self, now: u64) {
         if self.busy(Lane::Database) {
+            self.abandon_copy(now);
             return;
         }
         let Some(seen) = self.seen.clone() else {

@@ -488,6 +488,9 @@ impl Life {
                     }
                     self.begun.insert(*id, action.clone());
                 }
+                Effect::Abandon { id } => {
+                    prop_assert!(self.begun.contains_key(id), "an action that does not run");
+                }
                 Effect::Log(_) => {}
             }
         }

@@ -460,3 +460,128 @@ fn a_lost_majority_is_ended_once_and_never_beside_a_primary() {
         refused
     );
 }
+
+/// A standby, n1, and what it does: told by whom it is led, and how its database looks.
+struct Standby {
+    core: Core,
+    config: Config,
+    now: u64,
+}
+
+impl Standby {
+    fn new(data: DataState) -> Self {
+        let mut config = config(&["n1", "n2", "n3"], &[], 1);
+        config.stamp = Stamp {
+            epoch: Epoch(3),
+            version: 6,
+        };
+        let declared = config.voters.iter().map(|(name, machine)| {
+            let declared = Declared {
+                incarnation: machine.number,
+                data: true,
+            };
+            (name.clone(), declared)
+        });
+        let facts = ClusterFacts {
+            version: 1,
+            genesis: rolesmith_model::facts::Genesis::Closed,
+            system_id: Some(config.system_id),
+            members: declared.collect(),
+            synchronous: 1,
+        };
+        let durable = Durable {
+            config: config.clone(),
+            data,
+            facts: 1,
+            followed: Some(Epoch(3)),
+            ..Durable::fresh(config.voters[&node("n1")])
+        };
+        let core = Core::new(node("n1"), facts, Timing::default(), durable, 1000, 1);
+        Self {
+            core,
+            config,
+            now: 1000,
+        }
+    }
+
+    /// A beat of a confirmed holder.
+    fn led(&mut self, holder: &str, epoch: u64) -> Vec<Effect> {
+        self.now += 100;
+        let beat = Beat {
+            epoch: Epoch(epoch),
+            attach: true,
+            confirmed: true,
+            lineage: vec![row(epoch, holder, 1, 0)],
+            history: Vec::new(),
+            kept_from: Lsn(0),
+            sync: SyncSetting::default(),
+            sent: self.now,
+        };
+        let envelope = Envelope {
+            incarnation: self.config.voters[&node(holder)],
+            facts: 1,
+            config: self.config.clone(),
+            request: Request::Beat(beat),
+        };
+        self.core.request(self.now, &node(holder), envelope).effects
+    }
+
+    fn sees(&mut self, seen: Observed) -> Vec<Effect> {
+        self.now += 100;
+        self.core.observed(self.now, seen).effects
+    }
+}
+
+fn acts(effects: &[Effect]) -> Vec<&Action> {
+    let action = |effect| match effect {
+        &Effect::Act { ref action, .. } => Some(action),
+        _ => None,
+    };
+    effects.iter().filter_map(action).collect()
+}
+
+#[test]
+fn a_copy_of_a_former_primary_is_abandoned() {
+    let mut standby = Standby::new(DataState::Empty);
+    standby.led("n2", 3);
+    let effects = standby.sees(Observed::default());
+    let copies = Action::Clone { from: node("n2") };
+    assert_eq!(acts(&effects), [&copies]);
+    let abandons = |effects: &[Effect]| {
+        let abandon = |effect: &&Effect| matches!(effect, Effect::Abandon { .. });
+        effects.iter().filter(abandon).count()
+    };
+    // As long as its source leads, however often it says so.
+    assert_eq!(abandons(&standby.led("n2", 3)), 0);
+    assert_eq!(abandons(&standby.led("n3", 4)), 1);
+    // Not with each word of the new one's, but again where it did not help.
+    assert_eq!(abandons(&standby.led("n3", 4)), 0);
+    standby.now += Timing::default().retry;
+    assert_eq!(abandons(&standby.led("n3", 4)), 1);
+}
+
+#[test]
+fn a_rewound_standby_follows_under_its_own_name_once_it_is_consistent() {
+    let mut standby = Standby::new(DataState::Copied(Epoch(3)));
+    standby.led("n2", 3);
+    let attached = |nameless| Observed {
+        process: Process::Running,
+        data: Data::Complete(standby.config.system_id),
+        in_recovery: true,
+        conninfo: Some(node("n2")),
+        receiver: Some(Receiver {
+            upstream: Some(node("n2")),
+            timeline: Timeline(1),
+            streaming: true,
+        }),
+        rows: vec![row(3, "n2", 1, 0)],
+        position: Some(at(1, 10)),
+        sync: standby.config.sync_of(&node("n1")),
+        nameless,
+        ..Observed::default()
+    };
+    let (nameless, named) = (attached(true), attached(false));
+    let follows = Action::Follow { node: node("n2") };
+    assert_eq!(acts(&standby.sees(named)), [] as [&Action; 0]);
+    assert_eq!(acts(&standby.sees(nameless)), [&follows]);
+}

@@ -13,7 +13,8 @@ use super::conf::REWOUND;
 use super::create::{remove_tree, sync};
 use super::look::system_id;
 use super::settings::{PEER_ROLE, REPMGR_DATABASE};
-use super::{Problem, Server, run};
+use super::{Problem, Server, run_until};
+use crate::program::Interrupt;
 
 /// repmgr's configuration with the copy's directory in it.
 const CONF: &str = "clone.conf";
@@ -56,6 +57,7 @@ impl Server {
 
     /// Copies that node's cluster into the place of this one, and leaves it stopped.
     pub(super) async fn copy(&self, from: &NodeName) -> Result<(), Problem> {
+        let interrupt = self.interruptible()?;
         let address = self.address(from)?;
         self.mark("cloning", from.as_str())?;
         self.write_upstream(None)?;
@@ -67,7 +69,7 @@ impl Server {
         let parent = self.settings.data_parent();
         std::fs::create_dir_all(&parent).map_err(Problem::file(&parent))?;
         let copy = self.beside(&format!("{LEFTOVER}{}", attempt()));
-        self.fetch(from, &address, &copy).await?;
+        self.fetch(from, &address, &copy, interrupt).await?;
         if system_id(&copy).is_none() {
             return Err(Problem::Later("the copy is no whole cluster".into()));
         }
@@ -81,7 +83,13 @@ impl Server {
     }
 
     /// `repmgr standby clone` into a directory.
-    async fn fetch(&self, from: &NodeName, address: &str, copy: &Path) -> Result<(), Problem> {
+    async fn fetch(
+        &self,
+        from: &NodeName,
+        address: &str,
+        copy: &Path,
+        interrupt: Interrupt,
+    ) -> Result<(), Problem> {
         use std::os::unix::fs::{DirBuilderExt as _, chown};
         let (user, group) = self.postgres()?;
         std::fs::DirBuilder::new()
@@ -101,7 +109,7 @@ impl Server {
             .args(["--fast-checkpoint", "--force"])
             .args(["standby", "clone"])
             .limit(COPIED);
-        run(call).await?;
+        run_until(call, interrupt).await?;
         Ok(())
     }
 

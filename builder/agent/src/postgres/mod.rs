@@ -30,7 +30,7 @@ use rolesmith_model::ids::NodeName;
 use tokio::sync::Mutex;
 
 use crate::cluster::{Action, Failure, Observed, Outcome};
-use crate::program::{Call, Machine, ProgramError, Programs as _};
+use crate::program::{Call, Interrupt, Machine, ProgramError, Programs as _};
 use settings::Settings;
 use wire::{Client, WireError};
 
@@ -82,7 +82,18 @@ impl From<Problem> for Failure {
 
 /// Runs a program beside everything else.
 async fn run(call: Call) -> Result<String, Problem> {
-    let ended = tokio::task::spawn_blocking(move || Machine.output(&call)).await;
+    without_secrets(tokio::task::spawn_blocking(move || Machine.output(&call)).await)
+}
+
+/// The same, for one that may take very long, and may be in vain.
+async fn run_until(call: Call, interrupt: Interrupt) -> Result<String, Problem> {
+    let run = move || Machine.output_until(&call, &interrupt);
+    without_secrets(tokio::task::spawn_blocking(run).await)
+}
+
+fn without_secrets(
+    ended: Result<Result<String, ProgramError>, tokio::task::JoinError>,
+) -> Result<String, Problem> {
     match ended {
         Ok(Err(ProgramError::Failed { program, how, tail })) => {
             // Without what comes before every program, and without its connection strings.
@@ -99,6 +110,8 @@ async fn run(call: Call) -> Result<String, Problem> {
 #[derive(Debug)]
 struct Server {
     settings: Settings,
+    /// Ends the copy that is being made.
+    interrupt: std::sync::Mutex<Option<Interrupt>>,
     /// Addresses that facts or discovery know, by name.
     addresses: RwLock<BTreeMap<NodeName, String>>,
 }
@@ -111,6 +124,16 @@ impl Server {
             .get(node)
             .cloned()
             .ok_or_else(|| Problem::Later(format!("the address of {node} is not known yet")))
+    }
+
+    /// From here on [`Postgres::abandon`] ends what the result is given to.
+    fn interruptible(&self) -> Result<Interrupt, Problem> {
+        let interrupt = Interrupt::new().map_err(|error| Problem::Later(error.to_string()))?;
+        *self
+            .interrupt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(interrupt.clone());
+        Ok(interrupt)
     }
 
     /// A new connection as superuser. What the agent itself changes is never waited for to be replicated, unless it
@@ -166,6 +189,7 @@ impl Postgres {
         Self {
             server: Arc::new(Server {
                 settings,
+                interrupt: std::sync::Mutex::default(),
                 addresses: RwLock::new(addresses),
             }),
             watch: Arc::default(),
@@ -190,6 +214,14 @@ impl Postgres {
         drop(watch);
         seen.pooler = self.server.pooler_target();
         seen
+    }
+
+    /// Lets a copy or a rewind that runs end as soon as it can: its source is not the primary any more.
+    pub fn abandon(&self) {
+        let interrupt = &self.server.interrupt;
+        if let Some(interrupt) = &*interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
+            interrupt.raise();
+        }
     }
 
     /// Comes back as soon as the connection that [`Postgres::observe`] keeps has something to say, which is the

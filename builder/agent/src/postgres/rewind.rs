@@ -12,18 +12,19 @@ use super::conf::{self, slot};
 use super::look::until;
 use super::unit;
 use super::wire::literal;
-use super::{Problem, Server, run};
+use super::{Problem, Server, run, run_until};
 
 /// How long replaying the local log may take.
 const REPLAYED: Duration = Duration::from_secs(3600);
 /// How long the source may take for a checkpoint.
 const CHECKPOINT: Duration = Duration::from_secs(600);
 /// How long the rewind itself may take.
-const REWOUND: Duration = Duration::from_secs(12 * 3600);
+const REWINDS: Duration = Duration::from_secs(12 * 3600);
 
 impl Server {
     /// Rewinds against that node, and leaves the server stopped.
     pub(super) async fn rewind(&self, from: &NodeName) -> Result<(), Problem> {
+        let interrupt = self.interruptible()?;
         let address = self.address(from)?;
         if self.marked("rewinding") {
             return Err(Problem::Refused(
@@ -60,7 +61,7 @@ impl Server {
             ])
             .args([source("psql").as_str()])
             .limit(CHECKPOINT);
-        run(prepare).await?;
+        run_until(prepare, interrupt.clone()).await?;
 
         self.mark("rewinding", from.as_str())?;
         let config = self
@@ -74,8 +75,8 @@ impl Server {
             .as_postgres([pg_rewind.as_str(), "--config-file", config.as_str()])
             .args(["--target-pgdata", data.display().to_string().as_str()])
             .args(["--source-server", source("pg_rewind").as_str()])
-            .limit(REWOUND);
-        if let Err(error) = run(call).await {
+            .limit(REWINDS);
+        if let Err(error) = run_until(call, interrupt).await {
             // Whether it had begun to replace files is not known.
             return Err(Problem::Refused(error.to_string()));
         }

@@ -40,6 +40,8 @@ pub trait Decide {
 pub trait Executor: Clone + 'static {
     /// Carries out an action. Actions of different lanes may run at the same time.
     fn perform(&self, action: Action) -> impl Future<Output = Result<Outcome, Failure>>;
+    /// Lets the copy that is being made end soon, whole or not.
+    fn abandon(&self);
     /// Looks at the database; bounded and total.
     fn observe(&self) -> impl Future<Output = Observed>;
     /// Comes back when something happened to it.
@@ -124,6 +126,12 @@ impl Executor for Database {
         }
     }
 
+    fn abandon(&self) {
+        if let Some(postgres) = self.current() {
+            postgres.abandon();
+        }
+    }
+
     async fn observe(&self) -> Observed {
         match self.current() {
             Some(postgres) => postgres.observe().await,
@@ -188,6 +196,8 @@ impl Executor for NoDatabase {
     async fn perform(&self, _: Action) -> Result<Outcome, Failure> {
         Err(Failure::Refused("there is no database here".to_owned()))
     }
+
+    fn abandon(&self) {}
 
     async fn observe(&self) -> Observed {
         Observed::default()

@@ -376,6 +376,8 @@ struct Slow {
 }
 
 impl Executor for Slow {
+    fn abandon(&self) {}
+
     async fn perform(&self, _: Action) -> Result<Outcome, Failure> {
         // A look that began before the change ends after it.
         self.begun.notified().await;

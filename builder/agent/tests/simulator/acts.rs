@@ -86,6 +86,7 @@ impl World {
             return;
         }
         let later = |text: &str| Err(Failure::Later(text.to_owned()));
+        let abandoned = self.nodes[node].abandoned == Some((run, id));
         let again = |stage, note, action| Event::Act {
             node,
             run,
@@ -222,7 +223,7 @@ impl World {
                     let pause = self.rng.range(300, 4_000);
                     self.put(pause, again(1, session, action));
                     return;
-                } else if note != self.nodes[source].server.session {
+                } else if abandoned || note != self.nodes[source].server.session {
                     later("the source went away")
                 } else {
                     self.copy(node, source);
@@ -247,7 +248,8 @@ impl World {
                     Err(Failure::Refused(
                         "not shut down cleanly, or no source".to_owned(),
                     ))
-                } else if note != self.nodes[source].server.session
+                } else if abandoned
+                    || note != self.nodes[source].server.session
                     || !self.source_ready(node, source)
                 {
                     if let Some(directory) = &mut self.nodes[node].server.directory {

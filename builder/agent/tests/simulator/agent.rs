@@ -92,6 +92,7 @@ impl World {
                 }
                 Effect::Reply(reply) => replies.push(*reply),
                 Effect::Act { id, action } => self.begin(node, run, id, action),
+                Effect::Abandon { id } => self.nodes[node].abandoned = Some((run, id)),
                 Effect::Log(line) => self.note(|| format!("n{} {line}", node + 1)),
             }
         }

@@ -137,6 +137,8 @@ pub struct Node {
     pub tick_at: u64,
     /// Effects that the next step with any still carries out before the agent dies, and when it is back.
     pub cut_step: Option<(usize, u64)>,
+    /// The copy that was abandoned last: the agent's run and the action.
+    pub abandoned: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -297,6 +299,7 @@ impl World {
             clock,
             tick_at: 0,
             cut_step: None,
+            abandoned: None,
         });
         node
     }
