@@ -7,7 +7,7 @@ use std::{
 
 use rolesmith_host::{
     atomic,
-    mirror::{self, Closure, MirrorRequest, Sources},
+    mirror::{self, CacheLock, Closure, MirrorRequest, Sources},
     publish::Component,
 };
 use rolesmith_model::{fleet_file::Upstream, plan::Plan};
@@ -45,6 +45,10 @@ pub fn run(app: &App, args: &Mirror) -> Outcome {
         })?,
     };
     let steps = Steps::new(app);
+    let _cache = CacheLock::take(&cache(app), || {
+        steps.say("", "waiting for another mirror run with this cache");
+    })
+    .map_err(failure)?;
     let lock_path = app.dir.join(MIRROR_LOCK);
     let closure = if args.locked {
         read_lock(&lock_path)?
