@@ -141,13 +141,17 @@ fn only_ours_went(fleet: &Fleet) {
          rm /root/patterns; [ -z \"$found\" ] || { echo \"$found\" >&2; exit 1; }",
         &(secrets.join("\n") + "\n"),
     );
-    // The database is there and can be used without us, once somebody says that it may be started.
+    // The database is there and can be used without us, once somebody says that it may be started, and written to on a timeline
+    // of its own.
     let answer = fleet.must(
         NODE,
         "echo manual >/etc/postgresql/17/pkg/start.conf && pg_ctlcluster 17 pkg start && \
-         runuser -u postgres -- psql -qAtc 'SELECT answer FROM kept'; pg_ctlcluster 17 pkg stop",
+         runuser -u postgres -- psql -qAtc 'SELECT answer, pg_is_in_recovery() FROM kept' && \
+         pg_ctlcluster 17 pkg promote && \
+         runuser -u postgres -- psql -qAtc 'UPDATE kept SET answer = 43 RETURNING answer' && \
+         pg_ctlcluster 17 pkg stop",
     );
-    assert_eq!(answer, "42\n");
+    assert_eq!(answer, "42|t\n43\n");
 }
 
 fn names(line: &str, path: &str) -> bool {

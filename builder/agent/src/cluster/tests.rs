@@ -533,10 +533,12 @@ impl Standby {
 }
 
 fn acts(effects: &[Effect]) -> Vec<&Action> {
-    let action = |effect| match effect {
-        &Effect::Act { ref action, .. } => Some(action),
-        _ => None,
-    };
+    fn action(effect: &Effect) -> Option<&Action> {
+        match effect {
+            Effect::Act { action, .. } => Some(action),
+            _ => None,
+        }
+    }
     effects.iter().filter_map(action).collect()
 }
 

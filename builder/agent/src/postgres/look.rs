@@ -26,6 +26,9 @@ mod tests;
 /// How long the look itself may take.
 const LOOK: Duration = Duration::from_millis(1_500);
 
+/// How often the role's files are looked at: apt brings new ones, and nothing waits for them.
+const ROLE_LOOK: Duration = Duration::from_secs(1);
+
 /// Everything in one answer; the first column tells what a row is about. A prepared statement is planned once.
 const PREPARE: &str = "PREPARE rolesmith_look AS
 SELECT 'server' AS kind, pg_is_in_recovery()::text AS a, current_setting('primary_conninfo') AS b,
@@ -89,6 +92,8 @@ pub(super) struct Watch {
     replayed: Option<(Lsn, Timeline)>,
     /// The role's files as the server has read them.
     role_files: Option<Vec<Option<SystemTime>>>,
+    /// When those were looked at.
+    role_looked: Option<Instant>,
     /// The local log's timelines, read once a timeline.
     history: Option<(Timeline, Vec<TimelineStart>)>,
 }
@@ -320,12 +325,16 @@ impl Server {
                 client
             }
         };
-        let files = self.role_files();
-        if watch.role_files.as_ref() != Some(&files) {
+        let due = watch.role_looked.is_none_or(|at| at.elapsed() >= ROLE_LOOK);
+        let files = due.then(|| self.role_files());
+        if due && watch.role_files != files {
             // New settings, or a new agent that does not know what was read. What needs a restart waits for the next one.
             self.write_access(self.written_access())?;
             client.query("SELECT pg_reload_conf()", ANSWER).await?;
-            watch.role_files = Some(files);
+            watch.role_files = files;
+        }
+        if due {
+            watch.role_looked = Some(Instant::now());
         }
         let reply = client.query("EXECUTE rolesmith_look", LOOK).await?;
         watch.client = Some(client);

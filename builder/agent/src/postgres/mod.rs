@@ -29,7 +29,7 @@ use std::time::Duration;
 use rolesmith_model::ids::NodeName;
 use tokio::sync::Mutex;
 
-use crate::cluster::{Action, Failure, Observed, Outcome};
+use crate::cluster::{Action, Failure, Lane, Observed, Outcome};
 use crate::program::{Call, Interrupt, Machine, ProgramError, Programs as _};
 use settings::Settings;
 use wire::{Client, WireError};
@@ -240,7 +240,10 @@ impl Postgres {
     /// [`Failure`]; the same action may then be asked for again, or another one.
     pub async fn perform(&self, action: Action) -> Result<Outcome, Failure> {
         let server = &self.server;
-        server.prepare()?;
+        if action.lane() != Lane::Commit {
+            // A commit is the server's alone, and one comes every second.
+            server.prepare()?;
+        }
         match action {
             Action::CreateCluster => {
                 let made = server.create().await?;
