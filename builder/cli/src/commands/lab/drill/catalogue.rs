@@ -331,6 +331,36 @@ pub const DRILLS: &[Drill] = &[
         must: Some(500),
         ..PLAIN
     },
+    Drill {
+        name: "pair-primary-power",
+        about: "with a witness the primary's machine loses power: of two databases the other one takes over and goes on alone",
+        data: 2,
+        witnesses: 1,
+        steps: &[
+            Fault(PowerOff(Primary)),
+            AwaitNewPrimary,
+            Hold(seconds(3)),
+            Heal(Start(Primary)),
+        ],
+        must: Some(12_000),
+        aim: Some(7000),
+        ..PLAIN
+    },
+    Drill {
+        name: "pair-standby-power",
+        about: "with a witness a standby's machine loses power: of two databases the primary goes on alone, once the witness knows",
+        data: 2,
+        witnesses: 1,
+        steps: &[
+            Fault(PowerOff(Standby(0))),
+            AwaitService,
+            Hold(seconds(5)),
+            Heal(Start(Standby(0))),
+        ],
+        promotion: MustNot,
+        must: Some(12_000),
+        ..PLAIN
+    },
 ];
 
 /// The drill of that name.
