@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rolesmith_model::ids::NodeName;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -19,6 +19,7 @@ use crate::cluster::{
     Access, Data, Epoch, EpochRow, Lsn, Observed, Position, Process, Receiver, StandbySeen,
     SystemId, Timeline, TimelineStart,
 };
+use crate::files::Stamp;
 
 #[cfg(test)]
 mod tests;
@@ -88,7 +89,7 @@ pub(super) struct Watch {
     /// The timeline replayed up to this place, asked once a place: it takes a connection of its own.
     replayed: Option<(Lsn, Timeline)>,
     /// The role's files as the server has read them.
-    role_files: Option<Vec<Option<SystemTime>>>,
+    inputs: Option<Vec<Stamp>>,
     /// The local log's timelines, read once a timeline.
     history: Option<(Timeline, Vec<TimelineStart>)>,
 }
@@ -320,12 +321,15 @@ impl Server {
                 client
             }
         };
-        let files = self.role_files();
-        if watch.role_files.as_ref() != Some(&files) {
-            // New settings, or a new agent that does not know what was read. What needs a restart waits for the next one.
+        let inputs = self.inputs();
+        // The copies for libpq come first. Where they cannot be made, the server is no worse than before, and the next look
+        // tries again.
+        if watch.inputs.as_ref() != Some(&inputs) && self.prepare().is_ok() {
+            // New settings or certificates, or a new agent that does not know what was read. What needs a restart waits for the
+            // next one; connections stay.
             self.write_access(self.written_access())?;
             client.query("SELECT pg_reload_conf()", ANSWER).await?;
-            watch.role_files = Some(files);
+            watch.inputs = Some(inputs);
         }
         let reply = client.query("EXECUTE rolesmith_look", LOOK).await?;
         watch.client = Some(client);
