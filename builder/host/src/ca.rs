@@ -19,9 +19,9 @@ use rolesmith_model::{
 };
 
 pub use certificate::Certificate;
-pub use roll_over::{Authorities, Step, StepError};
 pub(crate) use certificate::hex;
 pub(crate) use pem::decode as decode_pem;
+pub use roll_over::{Authorities, Step, StepError};
 
 /// Seconds in a day.
 pub const DAY: u64 = 86_400;
