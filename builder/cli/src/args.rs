@@ -63,7 +63,7 @@ pub enum Command {
     Status(Status),
     /// Replace the fleet's CA in three steps, without dropping connections
     #[command(
-        long_about = "Replace the fleet's CA: `ca next`, publish, `ca switch`, publish, `ca retire`, publish. Members take facts at different times, so each step waits until all of them have taken the one before, which is asked of the fleet. docs/fleet.md tells it step by step."
+        long_about = "Replace the fleet's CA: `ca next`, publish, `ca switch`, publish, `ca retire`, publish. Members take facts at different times, so `switch` and `retire` are refused until all of them have taken the step before, which is asked of the fleet. docs/fleet.md tells it step by step."
     )]
     Ca(Ca),
     /// End a lost majority: one node goes on alone
@@ -292,9 +292,10 @@ pub enum CaCommand {
 /// How a step finds out that members have taken the one before.
 #[derive(Debug, Args)]
 pub struct CaStep {
-    /// Ask nobody: a member that has not taken the step before is cut off from the others until it takes newer facts
-    #[arg(long, conflicts_with_all = ["ssh", "user", "port", "ssh_options", "from"])]
-    pub unseen: bool,
+    /// Do not wait for this node: if it has not taken the step before, it is cut off from the others until it takes newer facts.
+    /// Where all nodes are named, nobody is asked
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub unseen: Vec<String>,
     /// Whom to ask
     #[command(flatten)]
     pub reach: Reach,

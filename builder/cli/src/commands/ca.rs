@@ -1,6 +1,6 @@
 //! rolesmith ca
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use rolesmith_formats::date::Utc;
 use rolesmith_host::{
@@ -103,11 +103,9 @@ fn step(app: &App, plan: &Plan, secrets: &Secrets, step: Step, args: Option<&CaS
         .check(step)
         .map_err(|error| failure(SecretsError::Step(error)))?;
     if let Some(args) = args {
-        let wanted = Wanted::of(plan, secrets, &before, step);
-        if args.unseen {
-            app.say(unseen(step));
-        } else {
-            wanted.ask(app, args)?;
+        Wanted::of(plan, secrets, &before, step).ask(app, args)?;
+        if !args.unseen.is_empty() {
+            app.say(unseen(step, &args.unseen));
         }
     }
     let after = secrets.step(step, app.now).map_err(failure)?;
@@ -144,16 +142,17 @@ fn failure(error: SecretsError) -> Failure {
 }
 
 /// What an operator takes upon themselves.
-const fn unseen(step: Step) -> &'static str {
+fn unseen(step: Step, nodes: &[String]) -> String {
+    let nodes = nodes.join(", ");
     match step {
-        Step::Retire => {
-            "No member was asked. One that still shows a certificate of the former CA is refused by those that have taken the next facts, \
-             and its services with it, until it has taken them too."
-        }
-        _ => {
-            "No member was asked. One that does not trust the successor yet refuses those that have taken the next facts, and they lose \
-             it, until it has taken facts that name the successor."
-        }
+        Step::Retire => format!(
+            "Not waited for: {nodes}. One that still shows a certificate of the former CA is refused by those that have taken the next \
+             facts, and its services with it, until it has taken them too."
+        ),
+        _ => format!(
+            "Not waited for: {nodes}. One that does not trust the successor yet refuses those that have taken the next facts, and they \
+             lose it, until it has taken facts that name the successor."
+        ),
     }
 }
 
@@ -180,28 +179,46 @@ impl<'a> Wanted<'a> {
 
     /// Asks the members; an error names those that are not as far.
     fn ask(&self, app: &App, args: &CaStep) -> Outcome {
+        let unseen: BTreeSet<&str> = args.unseen.iter().map(String::as_str).collect();
+        let planned: BTreeSet<&str> = self.plan.nodes.iter().map(|n| n.name.as_str()).collect();
+        if planned == unseen {
+            return Ok(());
+        }
         let told = reach::ask(app, self.plan, &args.reach, None)?;
-        let lacking = self.lacking(&told.status)?;
+        let known = told
+            .status
+            .members
+            .iter()
+            .map(|member| member.name.as_str());
+        // Members of the plan, and those that other members still know.
+        let names: BTreeSet<&str> = planned.into_iter().chain(known).collect();
+        if let Some(stranger) = unseen.difference(&names).next() {
+            return Err(Failure::new(
+                format!("the fleet has no node {stranger:?}"),
+                format!("its nodes are {}", Vec::from_iter(names).join(", ")),
+            ));
+        }
+        let lacking = self.lacking(&told.status, names.difference(&unseen).copied())?;
         if lacking.is_empty() {
             return Ok(());
         }
-        let facts = if self.shown {
+        let lack = if self.shown {
             "show certificates of the present CA"
         } else {
             "trust the successor"
         };
         Err(Failure::new(
-            format!("not all members {facts}: {}", lacking.join("; ")),
-            "`rolesmith publish`, wait until `rolesmith status` shows the same facts on all nodes, and try again. Where a machine is gone \
-             for good or not there yet: --unseen",
+            format!("not all members {lack}: {}", lacking.join("; ")),
+            "`rolesmith publish`, wait until `rolesmith status` shows the same facts on all nodes, and try again. For a machine that is \
+             gone, or not there yet: --unseen NODE",
         ))
     }
 
-    /// Members of the plan, and those that other members still know.
-    fn lacking(&self, status: &FleetStatus) -> Outcome<Vec<String>> {
-        let planned = self.plan.nodes.iter().map(|node| node.name.as_str());
-        let known = status.members.iter().map(|member| member.name.as_str());
-        let names: std::collections::BTreeSet<&str> = planned.chain(known).collect();
+    fn lacking<'n>(
+        &self,
+        status: &FleetStatus,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Outcome<Vec<String>> {
         let mut lacking = Vec::new();
         for name in names {
             let why = match status.member(name) {

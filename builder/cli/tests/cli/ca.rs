@@ -119,7 +119,7 @@ fn a_roll_over_goes_step_by_step_and_each_is_refused_before_its_time() {
     for early in ["switch", "retire"] {
         refused(
             &fleet,
-            || fleet.run(&["ca", early, "--unseen"]),
+            || fleet.run(&["ca", early, "--unseen", "one"]),
             "there is one CA, and no successor was made",
         );
     }
@@ -128,7 +128,7 @@ fn a_roll_over_goes_step_by_step_and_each_is_refused_before_its_time() {
     run.succeeded();
     assert!(run.stderr.contains("`rolesmith ca switch`"));
     assert!(fleet.read("identities.lock").contains("[ca]\nsteps = 1\n"));
-    for early in [&["ca", "next"][..], &["ca", "retire", "--unseen"]] {
+    for early in [&["ca", "next"][..], &["ca", "retire", "--unseen", "one"]] {
         refused(&fleet, || fleet.run(early), "does not issue yet");
     }
     // Nobody was told of it.
@@ -190,7 +190,7 @@ fn a_roll_over_goes_step_by_step_and_each_is_refused_before_its_time() {
     step(&fleet, "switch", &told(&fleet)).succeeded();
     refused(
         &fleet,
-        || fleet.run(&["ca", "switch", "--unseen"]),
+        || fleet.run(&["ca", "switch", "--unseen", "one"]),
         "the former CA is still trusted",
     );
     refused(
@@ -227,21 +227,37 @@ fn a_roll_over_goes_step_by_step_and_each_is_refused_before_its_time() {
 }
 
 #[test]
-fn who_asks_nobody_is_told_what_breaks() {
+fn who_does_not_wait_for_a_node_is_told_what_breaks() {
     let fleet = fleet();
     fleet.run(&["ca", "next"]).succeeded();
-    let both = fleet.run(&["ca", "switch", "--unseen", "--from", "x"]);
-    assert_eq!(both.status, Some(2), "{}", both.stderr);
-    let run = fleet.run(&["ca", "switch", "--unseen"]);
+    fleet.run(&PUBLISH).succeeded();
+    // The others are asked all the same.
+    let mut told = told(&fleet);
+    let list = told["members"].as_array_mut().expect("a list");
+    list.push(json!({ "name": "old", "reachable": false }));
+    fleet.write("../told.json", told.to_string());
+    let path = fleet.path("../told.json").display().to_string();
+    let switch = |unseen: &str| fleet.run(&["ca", "switch", "--from", &path, "--unseen", unseen]);
+    refused(&fleet, || switch("two"), "the fleet has no node \"two\"");
+    told["members"][0]["authorities"] = json!([]);
+    fleet.write("../told.json", told.to_string());
+    refused(&fleet, || switch("old"), "one (its agent is too old");
+    let run = switch("one,old");
     run.succeeded();
     assert!(
-        run.stderr.contains("does not trust the successor yet"),
+        run.stderr.contains("Not waited for: one, old.")
+            && run.stderr.contains("does not trust the successor yet"),
         "{}",
         run.stderr
     );
-    let run = fleet.run(&["ca", "retire", "--unseen"]);
+    // Where nobody is left to be asked, nobody is.
+    let run = fleet.run(&["ca", "retire", "--unseen", "one"]);
     run.succeeded();
-    assert!(run.stderr.contains("is refused by those"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("Not waited for: one.") && run.stderr.contains("is refused by those"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -305,8 +321,8 @@ fn a_step_that_is_killed_was_made_or_was_not() {
     };
     for (steps, name) in [
         &["next"][..],
-        &["switch", "--unseen"],
-        &["retire", "--unseen"],
+        &["switch", "--unseen", "one"],
+        &["retire", "--unseen", "one"],
     ]
     .into_iter()
     .enumerate()
