@@ -81,11 +81,13 @@ pub fn remember(memory: &mut Memory, action: &Action, outcome: &Outcome, boot: &
             role,
             unit,
             fingerprint,
+            certificates,
             ..
         } => {
             let unit_memory = UnitMemory {
                 fingerprint: fingerprint.clone(),
                 boot: boot.to_owned(),
+                certificates: Some(certificates.clone()),
             };
             memory
                 .roles

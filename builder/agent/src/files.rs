@@ -53,6 +53,17 @@ pub fn stays_below(path: &str) -> bool {
             .all(|part| matches!(part, Component::Normal(_)))
 }
 
+/// What tells cheaply whether a file was replaced: device-independent, and different for every rename over it, also where a
+/// package gives the new file the old one's time.
+pub type Stamp = Option<(u64, i64, i64, u64)>;
+
+/// Looks at a file; one that is not there has a stamp of its own.
+#[must_use]
+pub fn stamp(path: &Path) -> Stamp {
+    let seen = fs::metadata(path).ok()?;
+    Some((seen.ino(), seen.ctime(), seen.ctime_nsec(), seen.size()))
+}
+
 /// SHA-256 in lower-case hexadecimal.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use rolesmith_model::facts::{
-    FACTS_FILE, Facts, IDENTITY_FILE, Identity, NODES_DIR, NodeFacts, SECRETS_DIR,
+    CA_FILE, FACTS_FILE, Facts, IDENTITY_FILE, Identity, NODES_DIR, NodeFacts, SECRETS_DIR,
 };
 use rolesmith_model::ids::{NodeName, RoleName};
 use rolesmith_model::manifest::{CONFIGURED_DIR, RoleManifest};
@@ -146,6 +146,17 @@ pub fn node(root: &Root, name: &str) -> Seen<NodeFacts> {
     read_json(&root.join(NODES_DIR).join(name).join("node.json"))
 }
 
+/// A node's certificate and the CAs that are trusted, as one value.
+fn certificates(root: &Root, name: &str) -> Result<String, ObserveError> {
+    let own = root.join(NODES_DIR).join(name).join("cert.pem");
+    let mut text = String::new();
+    for path in [own, root.join(CA_FILE)] {
+        let bytes = files::read(&path).map_err(at(&path))?.unwrap_or_default();
+        text.push_str(&files::digest(&bytes));
+    }
+    Ok(files::digest(text.as_bytes()))
+}
+
 /// The address of the private interface, if it has one.
 pub fn address(programs: &impl Programs, interface: &str) -> Option<String> {
     let call = Call::new(["ip", "-json", "-4", "address", "show", "dev", interface]);
@@ -178,6 +189,7 @@ pub fn observe(
         facts_unsettled: None,
         node: Seen::Absent,
         roles: BTreeMap::new(),
+        certificates: String::new(),
         guard,
         keeps_way_in: false,
         memory: memory.clone(),
@@ -190,6 +202,7 @@ pub fn observe(
     };
     let (fleet, name) = (identity.fleet.clone(), identity.node.clone());
     seen.node = node(root, &name);
+    seen.certificates = certificates(root, &name)?;
 
     let mut roles: BTreeSet<String> = memory.roles.keys().cloned().collect();
     if let Seen::Is(facts) = &seen.facts {

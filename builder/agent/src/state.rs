@@ -135,6 +135,9 @@ pub struct UnitMemory {
     pub fingerprint: String,
     /// The boot in which it was (`/proc/sys/kernel/random/boot_id`).
     pub boot: String,
+    /// The node's certificate and the CAs at that time; older agents did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<String>,
 }
 
 /// What was done for a role.

@@ -61,6 +61,11 @@ pub enum Command {
     Record(Record),
     /// Show the fleet as its members see it
     Status(Status),
+    /// Replace the fleet's CA in three steps, without dropping connections
+    #[command(
+        long_about = "Replace the fleet's CA: `ca next`, publish, `ca switch`, publish, `ca retire`, publish. Members take facts at different times, so `switch` and `retire` are refused until all of them have taken the step before, which is asked of the fleet. docs/fleet.md tells it step by step."
+    )]
+    Ca(Ca),
     /// End a lost majority: one node goes on alone
     #[command(
         long_about = "End a lost majority: NODE alone is the database's cluster afterwards, and what only the lost nodes had is lost. Without --accept-loss it only says what that would be. The order is signed with the key of the fleet's CA and is good for that node, its present configuration and one day."
@@ -258,6 +263,39 @@ pub struct Reach {
 /// rolesmith status
 #[derive(Debug, Args)]
 pub struct Status {
+    /// Whom to ask
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// rolesmith ca
+#[derive(Debug, Args)]
+pub struct Ca {
+    /// What to do
+    #[command(subcommand)]
+    pub command: CaCommand,
+}
+
+/// One variant a step, and a look.
+#[derive(Debug, Subcommand)]
+pub enum CaCommand {
+    /// Show the CAs, until when they last, and which step comes next
+    Status,
+    /// Make a successor: once published, members trust it beside the present CA
+    Next,
+    /// Let the successor issue: the next publish brings its certificates to all nodes, whose keys stay
+    Switch(CaStep),
+    /// Let go of the former CA: once published, members trust its successor alone
+    Retire(CaStep),
+}
+
+/// How a step finds out that members have taken the one before.
+#[derive(Debug, Args)]
+pub struct CaStep {
+    /// Do not wait for this node: if it has not taken the step before, it is cut off from the others until it takes newer facts.
+    /// Where all nodes are named, nobody is asked
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub unseen: Vec<String>,
     /// Whom to ask
     #[command(flatten)]
     pub reach: Reach,

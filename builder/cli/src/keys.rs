@@ -35,7 +35,7 @@ pub struct Keys {
     pub secrets: Secrets,
     /// What signs.
     pub signer: Box<dyn Signer>,
-    /// The CA's certificate (PEM).
+    /// The certificates of the CAs that members trust (PEM).
     pub ca_pem: String,
     /// Each node's certificate.
     pub certificates: BTreeMap<String, NodeCertificate>,
@@ -47,22 +47,29 @@ pub struct Keys {
 /// in the last third of their life. What it makes is written down in identities.lock.
 pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
     let secrets = open(app, plan)?;
-    pins::check(&app.dir, &secrets, node_names(plan), secret_names(plan)).map_err(pin_failure)?;
     // Before anything is made.
     values(plan, &secrets, false)?;
     let signer = signer(plan, &secrets)?;
-    let ca_ends = secrets.ca()?.certificate().expires();
+    let ca = secrets.ca()?;
+    let ca_ends = ca.certificate().expires();
     for node in &plan.nodes {
         let fqdn = format!("{}.{}", node.name, plan.fleet.domain);
         let identity = secrets.ensure_node(&node.name, &fqdn, app.now)?;
         let certificate = identity.certificate();
+        let former = !certificate.is_issued_by(ca.certificate());
         // None outlives the CA's own, so that near its end there is nothing to be won.
-        if certificate.renewal_due(app.now) && certificate.expires() < ca_ends {
+        let due = certificate.renewal_due(app.now) && certificate.expires() < ca_ends;
+        if former || due {
             let before = date(certificate.expires());
             let renewed = secrets.renew_node(&node.name, app.now)?;
             app.say(format_args!(
-                "The certificate of {} (until {before}) is renewed until {}; its key stays, `rolesmith publish` brings it to the fleet.",
+                "The certificate of {} (until {before}) is {} until {}; its key stays, `rolesmith publish` brings it to the fleet.",
                 node.name,
+                if former {
+                    "issued anew by the present CA,"
+                } else {
+                    "renewed"
+                },
                 date(renewed.certificate().expires())
             ));
         }
@@ -80,7 +87,6 @@ pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
 /// Opens the secrets and writes nothing: for who acts as root, or only looks.
 pub fn kept(app: &App, plan: &Plan) -> Outcome<Keys> {
     let secrets = open(app, plan)?;
-    pins::check(&app.dir, &secrets, node_names(plan), secret_names(plan)).map_err(pin_failure)?;
     let signer = signer(plan, &secrets)?;
     assemble(plan, secrets, signer)
 }
@@ -98,7 +104,8 @@ pub fn record(app: &App, plan: &Plan, secrets: &Secrets) -> Outcome {
     Ok(())
 }
 
-fn open(app: &App, plan: &Plan) -> Outcome<Secrets> {
+/// The secrets, which have to be this fleet's and as new as its sources know them.
+pub fn open(app: &App, plan: &Plan) -> Outcome<Secrets> {
     let secrets = Secrets::open(&app.dir.join(SECRETS_DIR)).map_err(|e| {
         Failure::because(
             &e,
@@ -106,6 +113,7 @@ fn open(app: &App, plan: &Plan) -> Outcome<Secrets> {
         )
     })?;
     secrets.check_fleet(&plan.fleet.name)?;
+    pins::check(&app.dir, &secrets, node_names(plan), secret_names(plan)).map_err(pin_failure)?;
     Ok(secrets)
 }
 
@@ -132,7 +140,7 @@ fn assemble(plan: &Plan, secrets: Secrets, signer: Box<dyn Signer>) -> Outcome<K
         );
     }
     values(plan, &secrets, true)?;
-    let ca_pem = secrets.ca()?.certificate().pem().to_owned();
+    let ca_pem = secrets.authorities()?.bundle();
     let scan = SecretScan::new(secrets.all_values()?)?;
     Ok(Keys {
         secrets,

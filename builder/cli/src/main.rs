@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Enroll(args) => commands::enroll::run(&app, args),
         Command::Record(args) => commands::record::run(&app, args),
         Command::Status(args) => commands::status::run(&app, args),
+        Command::Ca(args) => commands::ca::run(&app, args),
         Command::Recover(args) => commands::recover::run(&app, args),
         Command::Lab(args) => commands::lab::run(&app, args),
         Command::Schema(args) => commands::schema::run(args),

@@ -5,7 +5,7 @@ use rolesmith_formats::{
     date::Utc,
 };
 use rolesmith_host::{
-    ca::{Certificate, NODE_LIFETIME},
+    ca::{Authorities, Certificate, NODE_LIFETIME, Step},
     secrets::{Secrets, SecretsError},
 };
 use rolesmith_model::{
@@ -31,7 +31,7 @@ pub fn findings(app: &App, plan: &Plan, fleet: SourceId) -> Outcome<Vec<Finding>
     secrets.check_fleet(&plan.fleet.name)?;
     let mut findings = Findings::new();
     authority(
-        secrets.ca()?.certificate(),
+        &secrets.authorities()?,
         app.now,
         Place::whole(fleet),
         &mut findings,
@@ -52,16 +52,40 @@ pub fn findings(app: &App, plan: &Plan, fleet: SourceId) -> Outcome<Vec<Finding>
     Ok(findings.into_sorted())
 }
 
-fn authority(ca: &Certificate, now: u64, place: Place, findings: &mut Findings) {
+/// What to say where the CA is in the last third of its life and has no successor.
+pub fn reminder(authorities: &Authorities, now: u64) -> Option<String> {
+    let ca = authorities.issuer().certificate();
+    (authorities.due() == Step::Next && ca.renewal_due(now)).then(|| {
+        format!(
+            "warning: the fleet's CA ends on {}: begin to replace it with `rolesmith ca next` (docs/fleet.md, A new CA)",
+            date(ca.expires())
+        )
+    })
+}
+
+/// The step that comes next where the CA is being replaced.
+pub fn under_way(authorities: &Authorities) -> Option<&'static str> {
+    let due = authorities.due();
+    (due != Step::Next).then(|| due.word())
+}
+
+fn authority(authorities: &Authorities, now: u64, place: Place, findings: &mut Findings) {
     const WHY: &str = "members know each other by certificates below it";
-    const HELP: &str = "begin to bring a new CA to the nodes now: new secrets from `rolesmith init` in an empty directory, and each node enrolled with them";
+    let ca = authorities.issuer().certificate();
     let ends = date(ca.expires());
+    let help = format!(
+        "`rolesmith ca {}` is the next step to replace it (docs/fleet.md, A new CA)",
+        authorities.due().word()
+    );
     if now >= ca.expires() {
         let message = format!("the fleet's CA ended on {ends}");
-        findings.warning("fleet::ca-expired", place, message, WHY, HELP);
+        findings.warning("fleet::ca-expired", place, message, WHY, help);
     } else if ca.expires_within(now, NODE_LIFETIME) {
         let message = format!("the fleet's CA ends on {ends}");
-        findings.warning("fleet::ca-expires", place, message, WHY, HELP);
+        findings.warning("fleet::ca-expires", place, message, WHY, help);
+    } else if ca.renewal_due(now) && authorities.due() == Step::Next {
+        let message = format!("the fleet's CA ends on {ends}");
+        findings.advice("fleet::ca-expires", place, message, WHY, help);
     }
 }
 

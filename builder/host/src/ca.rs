@@ -5,6 +5,7 @@
 
 mod certificate;
 mod pem;
+mod roll_over;
 
 use rand::{RngCore as _, rngs::OsRng};
 use rcgen::{
@@ -20,6 +21,7 @@ use rolesmith_model::{
 pub use certificate::Certificate;
 pub(crate) use certificate::hex;
 pub(crate) use pem::decode as decode_pem;
+pub use roll_over::{Authorities, Step, StepError};
 
 /// Seconds in a day.
 pub const DAY: u64 = 86_400;
@@ -107,12 +109,12 @@ impl Authority {
     /// # Errors
     /// [`CaError::TimeOutOfRange`]; [`CaError::Make`] when the system has no random numbers.
     pub fn generate(fleet: &FleetName, now: u64) -> Result<Self, CaError> {
+        Self::named(&format!("{fleet} fleet CA"), now)
+    }
+
+    fn named(name: &str, now: u64) -> Result<Self, CaError> {
         let key = KeyPair::generate().map_err(CaError::make("the CA's key"))?;
-        let mut params = params(
-            &format!("{fleet} fleet CA"),
-            now,
-            now.saturating_add(AUTHORITY_LIFETIME),
-        )?;
+        let mut params = params(name, now, now.saturating_add(AUTHORITY_LIFETIME))?;
         // It signs nodes and no further authorities.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -4,7 +4,7 @@
 //! secrets/            0700
 //!   about.toml        whose secrets these are
 //!   archive.pgp       OpenPGP key that signs the repository
-//!   ca.key, ca.crt    the fleet's certificate authority
+//!   ca.toml           the fleet's certificate authority, and another one while one takes the other's place
 //!   nodes/<node>.toml identities; <node>.<incarnation>.old are the machines that had the name before
 //!   fleet/<secret>    values of the secrets that roles ask for, one file each
 //! ```
@@ -12,6 +12,7 @@
 //! Files are 0600 and replaced atomically. What somebody else may read is refused, because a secret that was open once
 //! is no secret. Whatever changes the directory holds a lock on it, so that two commands at a time make one identity.
 
+mod authorities;
 mod error;
 mod files;
 
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use error::SecretsError;
 
 use crate::{
-    ca::{Authority, Subject},
+    ca::{Authorities, Authority, Subject},
     identity::NodeIdentity,
     scan::Known,
 };
@@ -33,8 +34,6 @@ use files::{create, lock, make_directory, names, read, read_optional, replace};
 
 const ABOUT: &str = "about.toml";
 const ARCHIVE_KEY: &str = "archive.pgp";
-const CA_KEY: &str = "ca.key";
-const CA_CERTIFICATE: &str = "ca.crt";
 const NODES: &str = "nodes";
 const VALUES: &str = "fleet";
 
@@ -120,12 +119,10 @@ impl Secrets {
                 .map_err(SecretsError::openpgp(&path))?;
             create(&path, key.as_bytes())?;
         }
-        let (key, certificate) = (directory.join(CA_KEY), directory.join(CA_CERTIFICATE));
-        // The certificate is written last, so an authority without one was never used and is made afresh.
-        if read_optional(&certificate)?.is_none() {
-            let ca = Authority::generate(fleet, now).map_err(SecretsError::ca(&key))?;
-            replace(&key, ca.key_pem().as_bytes())?;
-            create(&certificate, ca.certificate().pem().as_bytes())?;
+        if authorities::read(directory)?.is_none() {
+            let path = directory.join(authorities::FILE);
+            let ca = Authority::generate(fleet, now).map_err(SecretsError::ca(&path))?;
+            authorities::write(directory, &Authorities::first(ca))?;
         }
         let about = About {
             format: FORMAT,
@@ -191,16 +188,6 @@ impl Secrets {
     pub fn signer(&self) -> Result<SecretKey, SecretsError> {
         let path = self.directory.join(ARCHIVE_KEY);
         SecretKey::from_armored(&read(&path)?).map_err(SecretsError::openpgp(&path))
-    }
-
-    /// The certificate authority.
-    ///
-    /// # Errors
-    /// [`SecretsError`].
-    pub fn ca(&self) -> Result<Authority, SecretsError> {
-        let path = self.directory.join(CA_KEY);
-        let certificate = read(&self.directory.join(CA_CERTIFICATE))?;
-        Authority::from_pem(&read(&path)?, &certificate).map_err(SecretsError::ca(&path))
     }
 
     /// The identity of a node; None when none was made yet.
@@ -376,10 +363,11 @@ impl Secrets {
     /// [`SecretsError`].
     pub fn all_values(&self) -> Result<Vec<Known>, SecretsError> {
         let mut all = Vec::new();
-        for name in [ARCHIVE_KEY, CA_KEY] {
-            if let Some(text) = read_optional(&self.directory.join(name))? {
-                all.push(Known::new(name, text));
-            }
+        if let Some(text) = read_optional(&self.directory.join(ARCHIVE_KEY))? {
+            all.push(Known::new(ARCHIVE_KEY, text));
+        }
+        for authority in self.authorities()?.all() {
+            all.push(Known::new(authorities::FILE, authority.key_pem()));
         }
         let nodes = self.directory.join(NODES);
         for name in names(&nodes)? {

@@ -86,8 +86,21 @@ pub struct ManagedUnit {
     pub start: Start,
     /// What a change does.
     pub on_change: OnChange,
+    /// What another certificate of the node does, and another list of the CAs that are trusted.
+    #[serde(default = "nothing", skip_serializing_if = "is_nothing")]
+    pub on_certificate: OnChange,
     /// Belongs to the role's package; otherwise the role only adds a drop-in to it.
     pub own: bool,
+}
+
+/// A unit that does not use the node's certificate, and one of which an older builder does not say.
+#[must_use]
+pub const fn nothing() -> OnChange {
+    OnChange::Nothing
+}
+
+fn is_nothing(change: &OnChange) -> bool {
+    *change == OnChange::Nothing
 }
 
 /// One look at the role's health. Values are rendered for the node.

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 pub use toml::Spanned;
 
-use crate::manifest::{OnChange, OpenTo, Protocol, Start};
+use crate::manifest::{OnChange, OpenTo, Protocol, Start, nothing};
 
 /// A role: what a machine does, and everything Debian needs to know to do it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -222,6 +222,9 @@ pub struct UnitEntry {
     /// What happens to it when its package or the node's files of this role change.
     #[serde(default)]
     pub on_change: OnChange,
+    /// What happens to it, while it runs, when the node's certificate or the list of trusted CAs changes (tls.cert, tls.ca).
+    #[serde(default = "nothing")]
+    pub on_certificate: OnChange,
 }
 
 /// [[drop_ins]]
@@ -243,6 +246,9 @@ pub struct DropInEntry {
     /// What happens to that unit on a change.
     #[serde(default)]
     pub on_change: OnChange,
+    /// What happens to that unit when the node's certificate or the list of trusted CAs changes.
+    #[serde(default = "nothing")]
+    pub on_certificate: OnChange,
 }
 
 /// A port by its number or by a template that gives one.

@@ -112,6 +112,15 @@ pub struct MachineStatus {
     /// Since when it is drained (Unix seconds).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<u64>,
+    /// Version of the facts that everything on it goes by, its services included; nothing while something is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<u64>,
+    /// The certificate that it shows: SHA-256, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// The CAs that it trusts: SHA-256 of their certificates, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<String>,
     /// Its Redis.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,

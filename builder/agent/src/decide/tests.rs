@@ -282,6 +282,69 @@ fn units_by_what_they_are_and_what_changed() {
 }
 
 #[test]
+fn another_certificate_or_ca_does_what_the_unit_needs_and_no_more() {
+    use OnChange::{Nothing, Reload, Restart};
+    // on change, on certificate, running, package changed, certificates changed -> what is done
+    let table = [
+        (Restart, Reload, true, false, true, Some("Reload")),
+        (Nothing, Restart, true, false, true, Some("Restart")),
+        (Restart, Nothing, true, false, true, None),
+        (Restart, Reload, true, false, false, None),
+        // The stronger of two reasons.
+        (Restart, Reload, true, true, true, Some("Restart")),
+        (Reload, Restart, true, true, true, Some("Restart")),
+        (Reload, Restart, true, true, false, Some("Reload")),
+        (Nothing, Reload, true, true, true, Some("Reload")),
+        (Nothing, Reload, true, true, false, Some("Note")),
+        // Stopped by somebody: it stays so, and reads them when it starts.
+        (Restart, Reload, false, false, true, Some("Note")),
+        (Restart, Reload, false, true, true, Some("Start")),
+    ];
+    for (on_change, on_certificate, running, changed, renewed, expected) in table {
+        let (mut seen, _) = done();
+        let app = seen.roles.get_mut("app").unwrap();
+        manifest(app).cluster = None;
+        let mut unit = unit("app.service", Start::Enrolled, on_change);
+        unit.on_certificate = on_certificate;
+        manifest(app).units = vec![unit];
+        app.units.get_mut("app.service").unwrap().running = running;
+        if changed {
+            app.configured = Some("2".to_owned());
+        }
+        if renewed {
+            seen.certificates = "second".to_owned();
+        }
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|verb| format!("{verb} app.service"))
+            .collect();
+        let case = format!(
+            "{on_change:?} {on_certificate:?} running {running} changed {changed} renewed {renewed}"
+        );
+        assert_eq!(words(&decide(&seen)), expected, "{case}");
+    }
+}
+
+#[test]
+fn an_agent_that_did_not_remember_certificates_makes_sure_once() {
+    let (mut seen, _) = done();
+    let app = seen.roles.get_mut("app").unwrap();
+    let mut unit = unit("app.service", Start::Enrolled, OnChange::Restart);
+    unit.on_certificate = OnChange::Reload;
+    manifest(app).units = vec![unit];
+    app.units.get_mut("app.service").unwrap().running = true;
+    let memory = seen.memory.roles.get_mut("app").unwrap();
+    memory.units.get_mut("app.service").unwrap().certificates = None;
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), ["Reload app.service"]);
+    for action in &decision.actions {
+        let boot = seen.boot.clone();
+        crate::act::remember(&mut seen.memory, action, &crate::act::Outcome::Done, &boot);
+    }
+    assert_eq!(words(&decide(&seen)), Vec::<String>::new());
+}
+
+#[test]
 fn what_systemd_does_not_start_at_boot_is_started_once_a_boot() {
     let table = [
         (false, false, vec!["Start app.service"]),

@@ -84,6 +84,8 @@ pub struct Observed {
     pub node: Seen<NodeFacts>,
     /// Its roles, and others that are configured.
     pub roles: BTreeMap<String, RoleSeen>,
+    /// The node's certificate and the CAs that are trusted, as one value.
+    pub certificates: String,
     /// The guard of what can lock people out.
     pub guard: Guard,
     /// The guarded files as they have to be leave the way in as the confirmed ones have it.
@@ -168,6 +170,8 @@ pub enum Action {
         own: bool,
         /// The role's fingerprint.
         fingerprint: String,
+        /// [`Observed::certificates`].
+        certificates: String,
     },
 }
 

@@ -225,6 +225,7 @@ impl Work<'_> {
                     verb,
                     own: unit.own,
                     fingerprint: fingerprint.to_owned(),
+                    certificates: self.seen.certificates.clone(),
                 });
             }
         }
@@ -246,17 +247,33 @@ impl Work<'_> {
             .get(role)
             .and_then(|memory| memory.units.get(&unit.name));
         let ours = unit.start == Start::Enrolled;
-        if let Some(memory) = memory.filter(|memory| memory.fingerprint == fingerprint) {
-            // What systemd does not start at boot is started here, once a boot.
-            let first_look = ours && !now.enabled && memory.boot != self.seen.boot;
+        let current = memory.filter(|memory| memory.fingerprint == fingerprint);
+        let renewed = unit.on_certificate != OnChange::Nothing
+            && memory.is_none_or(|memory| {
+                memory.certificates.as_deref() != Some(&*self.seen.certificates)
+            });
+        // What systemd does not start at boot is started here, once a boot.
+        let first_look =
+            current.is_some_and(|memory| ours && !now.enabled && memory.boot != self.seen.boot);
+        if current.is_some() && !renewed {
             let verb = if now.running { Verb::Note } else { Verb::Start };
             return first_look.then_some(verb);
         }
-        Some(match (now.running, unit.on_change) {
-            (false, _) if ours => Verb::Start,
-            (false, _) | (true, OnChange::Nothing) => Verb::Note,
-            (true, OnChange::Restart) => Verb::Restart,
-            (true, OnChange::Reload) => Verb::Reload,
+        if !now.running {
+            // It reads new certificates when it starts.
+            let starts = ours && (current.is_none() || first_look);
+            return Some(if starts { Verb::Start } else { Verb::Note });
+        }
+        let changed = current.is_none().then_some(unit.on_change);
+        let renewed = renewed.then_some(unit.on_certificate);
+        let asked = |wanted| changed == Some(wanted) || renewed == Some(wanted);
+        // A restart reads all that a reload reads.
+        Some(if asked(OnChange::Restart) {
+            Verb::Restart
+        } else if asked(OnChange::Reload) {
+            Verb::Reload
+        } else {
+            Verb::Note
         })
     }
 

@@ -148,8 +148,14 @@ pub enum Side {
 struct Known {
     incarnation: u64,
     certificate: String,
-    /// SubjectPublicKeyInfo of that certificate, where the facts package holds it.
-    key: Option<Vec<u8>>,
+    /// That certificate with its SubjectPublicKeyInfo, where the facts package holds it.
+    held: Option<Held>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
 }
 
 /// The facts in force, as far as identities go.
@@ -193,23 +199,19 @@ impl Book {
             anchor_from_trusted_cert(authority).map_err(|error| refuse(&error))?;
         }
         let members = facts.members.iter().map(|member| {
-            let key = certificates
+            let held = certificates
                 .get(&member.name)
                 .and_then(|pem| CertificateDer::from_pem_slice(pem).ok())
                 // A package that is being unpacked may hold another certificate than the facts name.
                 .filter(|der| digest(der) == member.certificate)
-                .and_then(|der| {
-                    Some(
-                        EndEntityCert::try_from(&der)
-                            .ok()?
-                            .subject_public_key_info(),
-                    )
-                })
-                .map(|key| key.as_ref().to_vec());
+                .and_then(|certificate| {
+                    let key = key_of(&certificate)?;
+                    Some(Held { certificate, key })
+                });
             let known = Known {
                 incarnation: member.incarnation,
                 certificate: member.certificate.clone(),
-                key,
+                held,
             };
             (member.name.clone(), known)
         });
@@ -308,11 +310,39 @@ impl Book {
             std::cmp::Ordering::Equal => {}
         }
         let key = certificate.subject_public_key_info();
-        if digest(shown) == known.certificate || known.key.as_deref() == Some(key.as_ref()) {
+        let same_key = known.held.as_ref().is_some_and(|held| held.key == *key);
+        if digest(shown) == known.certificate || same_key {
             Ok((name, has))
         } else {
             Err(Refusal::OtherKey(name))
         }
+    }
+
+    /// Judges a connection that was made with this certificate and stands: it is as good as one that would be made now.
+    ///
+    /// The other side has proved that it has the key. Where the facts name a certificate for the same key, made since, it could
+    /// show that one; so a connection outlives the certificate and the CA that it was made with.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn judge_open(
+        &self,
+        chain: &[CertificateDer<'_>],
+        side: Side,
+        now: UnixTime,
+    ) -> Result<(String, u64), Refusal> {
+        self.judge(chain, side, now).or_else(|refusal| {
+            let renewed = self.renewed(chain).ok_or(refusal)?;
+            self.judge(std::slice::from_ref(renewed), side, now)
+        })
+    }
+
+    /// The facts' certificate for the key of the one that was shown, of the member that it names.
+    fn renewed(&self, chain: &[CertificateDer<'_>]) -> Option<&CertificateDer<'static>> {
+        let shown = EndEntityCert::try_from(chain.first()?).ok()?;
+        let known = self.members.get(&self.claim(&shown)?.0)?;
+        let held = known.held.as_ref()?;
+        (held.key == *shown.subject_public_key_info()).then_some(&held.certificate)
     }
 
     /// Which node of this fleet a certificate is for: `rolesmith:<fleet>/<node>/<incarnation>` among its names.
@@ -323,6 +353,11 @@ impl Book {
             Some((node.to_owned(), incarnation.parse().ok()?))
         })
     }
+}
+
+fn key_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let parsed = EndEntityCert::try_from(certificate).ok()?;
+    Some(parsed.subject_public_key_info().to_vec())
 }
 
 #[cfg(test)]

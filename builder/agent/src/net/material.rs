@@ -1,14 +1,12 @@
 //! What the network needs of the node's files: facts, certificates, the key.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rolesmith_model::facts::{
-    CA_FILE, FACTS_FILE, FACTS_FORMAT, Facts, IDENTITY_FILE, Identity, KEY_FILE, NODES_DIR,
+    CA_FILE, FACTS_FILE, FACTS_FORMAT, Facts, IDENTITY_FILE, Identity, KEY_FILE, Member, NODES_DIR,
 };
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -18,7 +16,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::identity::{Book, BookError, Refusal, Side};
-use crate::files::{self, Root, Seen};
+use crate::files::{self, Root, Seen, Stamp, stamp};
 use crate::observe;
 use crate::program::Programs;
 
@@ -219,6 +217,13 @@ impl Material {
         self
     }
 
+    /// This node as the facts have it.
+    #[must_use]
+    pub fn own(&self) -> Option<&Member> {
+        let mut members = self.facts.members.iter();
+        members.find(|member| member.name == self.identity.node)
+    }
+
     /// The members besides this node.
     pub fn others(&self) -> impl Iterator<Item = &str> {
         self.facts
@@ -308,9 +313,6 @@ fn client(
     Ok(config)
 }
 
-/// What tells cheaply whether a file was replaced: device-independent, and different for every rename over it.
-type Stamp = Option<(u64, i64, i64, u64)>;
-
 /// The state of all files that a [`Material`] is made of, to see when they change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stamps(Vec<Stamp>);
@@ -345,9 +347,4 @@ impl Stamps {
         }
         now
     }
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let seen = fs::metadata(path).ok()?;
-    Some((seen.ino(), seen.ctime(), seen.ctime_nsec(), seen.size()))
 }

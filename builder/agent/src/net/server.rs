@@ -271,7 +271,8 @@ pub(super) fn judge(
     side: Side,
     peer: &Peer,
 ) -> Result<(), Refusal> {
-    let (name, _) = shared.material().book.judge(chain, side, UnixTime::now())?;
+    let book = &shared.material().book;
+    let (name, _) = book.judge_open(chain, side, UnixTime::now())?;
     if name == peer.name {
         Ok(())
     } else {

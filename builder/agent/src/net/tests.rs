@@ -9,6 +9,7 @@ use super::testing::{Authority, DAY, Fleet, Wish, wish};
 use super::*;
 
 mod discovery;
+mod roll_over;
 
 /// Longer than anything here takes; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -8,14 +8,13 @@
 //!   server, the agent, Debian's tools or a person, gets a standby without upstream.
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use rolesmith_model::ids::NodeName;
 
 use super::settings::{KEY_DIR, STATE_DIR, conninfo_node, postgres_ids};
 use super::{Problem, Server};
 use crate::cluster::{Access as Door, SyncSetting};
-use crate::files::{self, Access};
+use crate::files::{self, Access, Stamp, stamp};
 
 /// What only the agent may set; ALTER SYSTEM, repmgr and copies of other nodes leave such lines behind.
 const OURS: [&str; 13] = [
@@ -244,20 +243,18 @@ impl Server {
         }
     }
 
-    /// When the role's files that the server reads were last replaced.
+    /// The files that the server reads and others replace, to see when they do: the role's, the node's certificate, the CAs.
     #[must_use]
-    pub(super) fn role_files(&self) -> Vec<Option<SystemTime>> {
+    pub(super) fn inputs(&self) -> Vec<Stamp> {
         let names = [
             "postgresql.conf",
             "pg_ident.conf",
             variant(Door::Closed),
             variant(Door::Open),
         ];
-        let modified = |name| {
-            let data = std::fs::metadata(self.settings.conf.join(name)).ok()?;
-            data.modified().ok()
-        };
-        names.into_iter().map(modified).collect()
+        let role = names.map(|name| self.settings.conf.join(name));
+        let shared = [self.settings.certificate.clone(), self.settings.ca.clone()];
+        role.iter().chain(&shared).map(|path| stamp(path)).collect()
     }
 
     /// Makes sure that the data directory is a standby's at its next start, durably.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rolesmith_model::ids::NodeName;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -19,6 +19,7 @@ use crate::cluster::{
     Access, Data, Epoch, EpochRow, Lsn, Observed, Position, Process, Receiver, StandbySeen,
     SystemId, Timeline, TimelineStart,
 };
+use crate::files::Stamp;
 
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,8 @@ mod tests;
 /// How long the look itself may take.
 const LOOK: Duration = Duration::from_millis(1_500);
 
-/// How often the role's files are looked at: apt brings new ones, and nothing waits for them.
-const ROLE_LOOK: Duration = Duration::from_secs(1);
+/// How often the server's files are looked at: apt brings new ones, and nothing waits for them.
+const INPUTS_LOOK: Duration = Duration::from_secs(1);
 
 /// Everything in one answer; the first column tells what a row is about. A prepared statement is planned once.
 const PREPARE: &str = "PREPARE rolesmith_look AS
@@ -91,9 +92,9 @@ pub(super) struct Watch {
     /// The timeline replayed up to this place, asked once a place: it takes a connection of its own.
     replayed: Option<(Lsn, Timeline)>,
     /// The role's files as the server has read them.
-    role_files: Option<Vec<Option<SystemTime>>>,
+    inputs: Option<Vec<Stamp>>,
     /// When those were looked at.
-    role_looked: Option<Instant>,
+    inputs_looked: Option<Instant>,
     /// The local log's timelines, read once a timeline.
     history: Option<(Timeline, Vec<TimelineStart>)>,
 }
@@ -325,16 +326,21 @@ impl Server {
                 client
             }
         };
-        let due = watch.role_looked.is_none_or(|at| at.elapsed() >= ROLE_LOOK);
-        let files = due.then(|| self.role_files());
-        if due && watch.role_files != files {
-            // New settings, or a new agent that does not know what was read. What needs a restart waits for the next one.
+        let due = watch
+            .inputs_looked
+            .is_none_or(|at| at.elapsed() >= INPUTS_LOOK);
+        let inputs = due.then(|| self.inputs());
+        // The copies for libpq come first. Where they cannot be made, the server is no worse than before, and the next look
+        // tries again.
+        if due && watch.inputs != inputs && self.prepare().is_ok() {
+            // New settings or certificates, or a new agent that does not know what was read. What needs a restart waits for the
+            // next one; connections stay.
             self.write_access(self.written_access())?;
             client.query("SELECT pg_reload_conf()", ANSWER).await?;
-            watch.role_files = files;
+            watch.inputs = inputs;
         }
         if due {
-            watch.role_looked = Some(Instant::now());
+            watch.inputs_looked = Some(Instant::now());
         }
         let reply = client.query("EXECUTE rolesmith_look", LOOK).await?;
         watch.client = Some(client);

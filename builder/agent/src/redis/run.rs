@@ -28,7 +28,7 @@ use super::resp::Value;
 use super::settings::{CONF_DIR, Declared, Settings, SettingsError, founder};
 use super::state::{self, Report, SENTINEL_DIR, SERVER_DIR};
 use super::views::Instance;
-use crate::files::{self, Access, Root};
+use crate::files::{self, Access, Root, Stamp, stamp};
 use crate::notify::Notifier;
 
 /// How often a starter asks.
@@ -62,6 +62,9 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError + '_ {
 struct Context<'a> {
     root: &'a Root,
     settings: Settings,
+    /// Key, certificate and CAs; the stamps are of what was read last.
+    files: [PathBuf; 3],
+    stamps: [Stamp; 3],
     tls: Arc<ClientConfig>,
     boot: String,
     notifier: Notifier,
@@ -77,16 +80,32 @@ impl<'a> Context<'a> {
             || root.join(KEY_FILE),
             |dir| Path::new(&dir).join("node.key"),
         );
-        let tls = credentials(&key, &root.join(&settings.cert), &root.join(&settings.ca))?;
+        let files = [key, root.join(&settings.cert), root.join(&settings.ca)];
+        // Before they are read: what is replaced meanwhile is seen the next time.
+        let stamps = files.each_ref().map(|path| stamp(path));
+        let tls = credentials(&files[0], &files[1], &files[2])?;
         Ok(Self {
             root,
             settings,
+            files,
+            stamps,
             tls,
             boot: state::boot(root),
             notifier: Notifier::from_env(),
             unit,
             told: None,
         })
+    }
+
+    /// Takes over another certificate, or another list of CAs. What cannot be read is left: what was read before still serves.
+    fn refresh(&mut self) {
+        let stamps = self.files.each_ref().map(|path| stamp(path));
+        let [key, certificate, authorities] = &self.files;
+        if stamps != self.stamps
+            && let Ok(tls) = credentials(key, certificate, authorities)
+        {
+            (self.stamps, self.tls) = (stamps, tls);
+        }
     }
 
     /// Says something once.
@@ -130,6 +149,7 @@ pub fn start_server(root: &Root, program: &[OsString]) -> Result<(), RunError> {
     loop {
         let declared = Declared::load(root, &context.settings)?;
         let data = state::data(root, &context.boot);
+        context.refresh();
         let heards = ask::everybody(&context.tls, &context.settings, &declared);
         let start = server(&ServerSeen {
             fleet: &context.settings.fleet,
@@ -192,6 +212,7 @@ pub fn start_sentinel(root: &Root, program: &[OsString]) -> Result<(), RunError>
             // What it knows itself is enough, and after a blackout there is nobody else to ask.
             Some(_) => Heards::default().sentinels,
             None => {
+                context.refresh();
                 let mut heard = ask::everybody(&context.tls, &context.settings, &declared);
                 heard.sentinels.remove(&me);
                 heard.sentinels
@@ -266,13 +287,20 @@ pub fn look_after(root: &Root) -> Result<(), RunError> {
     let mut connection: Option<Client> = None;
     let mut instance = None;
     let mut looks: u32 = 0;
+    let mut shown = Shown::default();
     loop {
-        let own = look(&mut context, &mut connection).ok();
+        context.refresh();
+        let own = look(&context, &mut connection).ok();
+        // Now and then where Redis has refused it, since it logs each time.
+        let due = shown.refused.is_none() || looks == 0;
+        if due && shown.stamps != Some(context.stamps) {
+            connection = connection.and_then(|client| shown.tell(client, &context));
+        }
         // At once where something has changed, else now and then.
         if looks == 0 || own.as_ref().map(whom) != instance.as_ref().map(whom) {
             let declared = Declared::load(root, &context.settings)?;
             let heards = ask::everybody(&context.tls, &context.settings, &declared);
-            let report = running(&context, &declared, &heards, own.as_ref());
+            let report = running(&context, &declared, &heards, own.as_ref(), &shown);
             let status = summary(&report);
             context.tell(report, &status);
         }
@@ -292,10 +320,7 @@ fn whom(instance: &Instance) -> (bool, Option<&str>, bool) {
 }
 
 /// One look at the local Redis, with what follows from it.
-fn look(
-    context: &mut Context<'_>,
-    connection: &mut Option<Client>,
-) -> Result<Instance, ClientError> {
+fn look(context: &Context<'_>, connection: &mut Option<Client>) -> Result<Instance, ClientError> {
     // Where anything goes wrong the connection is not used again.
     let mut client = match connection.take() {
         Some(client) => client,
@@ -322,12 +347,36 @@ fn look(
     Ok(instance)
 }
 
+/// Which certificate and CAs Redis was told to go by.
+#[derive(Default)]
+struct Shown {
+    stamps: Option<[Stamp; 3]>,
+    refused: Option<String>,
+}
+
+impl Shown {
+    /// Has Redis read all files of its TLS anew, by setting the path of one to what it is; connections stay as they are. At the
+    /// start it is not known what Redis has read, so it is told once for nothing.
+    /// Gives the connection back where it is still good.
+    fn tell(&mut self, mut client: Client, context: &Context<'_>) -> Option<Client> {
+        let authorities = context.files[2].to_string_lossy();
+        let words = ["CONFIG", "SET", "tls-ca-cert-file", &*authorities];
+        client.extend(LOOK);
+        match client.ask(&words).ok()? {
+            Value::Error(error) => self.refused = Some(error),
+            _ => (self.stamps, self.refused) = (Some(context.stamps), None),
+        }
+        Some(client)
+    }
+}
+
 /// How the cluster looks from here.
 fn running(
     context: &Context<'_>,
     declared: &Declared,
     heards: &Heards,
     own: Option<&Instance>,
+    shown: &Shown,
 ) -> Report {
     let total = declared.peers.len();
     let found = opinion(&context.settings.fleet, &heards.sentinels, total);
@@ -347,6 +396,11 @@ fn running(
     }
     if replicas == Some(0) && total > 1 {
         alarms.push("no replica follows: Redis refuses writes".to_owned());
+    }
+    if let Some(why) = &shown.refused {
+        alarms.push(format!(
+            "Redis does not take the node's certificate or the fleet's CAs: {why}"
+        ));
     }
     let voters = found.as_ref().map_or(total, |found| found.voters.len());
     if voters > total {

@@ -9,6 +9,7 @@ use super::control::{Asked, Question, Verdict};
 use super::survey::{self, Survey, Told};
 use super::{Decide, Executor, Runtime, RuntimeError, boottime, json};
 use crate::cluster::{Reply, Request, RequestId, Response};
+use crate::files::digest;
 use crate::net::{Peer, Unreachable};
 use crate::program::Programs;
 use crate::recovery::{Here, judge};
@@ -155,9 +156,18 @@ impl<D: Decide, E: Executor, P: Programs> Runtime<'_, D, E, P> {
                 status: Some(survey::machine(&self.setup.root, (self.setup.clock)())),
             };
         }
-        Told {
-            reply,
-            machine: self.said.status.clone(),
-        }
+        let material = self.material.borrow();
+        let own = material.own();
+        let machine = self.said.status.clone().map(|status| MachineStatus {
+            certificate: own.map(|member| member.certificate.clone()),
+            authorities: material
+                .book
+                .authorities()
+                .iter()
+                .map(|certificate| digest(certificate))
+                .collect(),
+            ..status
+        });
+        Told { reply, machine }
     }
 }

@@ -16,6 +16,7 @@ use crate::drain;
 use crate::files::Root;
 use crate::net::{Peer, Unreachable};
 use crate::redis::state::{Report, read_report};
+use crate::state::Phase;
 use crate::status::Status;
 
 /// Alarms of a member that are passed on, and characters of each: an answer has to fit into one frame.
@@ -42,6 +43,13 @@ pub fn machine(root: &Root, now: u64) -> MachineStatus {
         agent: Some(env!("CARGO_PKG_VERSION").to_owned()),
         healthy: Some(status.health.healthy),
         drained: drain::since(root),
+        applied: status
+            .report
+            .filter(|report| report.phase == Phase::Converged)
+            .and_then(|report| report.facts_version),
+        // Who asks knows what is in force.
+        certificate: None,
+        authorities: Vec::new(),
         redis: redis(["server", "watch"].map(|unit| read_report(root, unit))),
         alarms: alarms
             .map(|alarm| alarm.chars().take(length).collect())

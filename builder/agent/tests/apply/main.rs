@@ -105,6 +105,47 @@ fn a_node_is_made_once_and_kept() {
 }
 
 #[test]
+fn another_certificate_or_ca_reaches_the_units_that_asked_for_it() {
+    let machine = Machine::node("seed");
+    let (ca, certificate) = (
+        "/usr/lib/rolesmith/facts/ca.pem",
+        "/usr/lib/rolesmith/facts/nodes/n1/cert.pem",
+    );
+    machine.write(ca, "one");
+    machine.write(certificate, "first");
+    let unit =
+        json!({ "name": "app.service", "start": "enrolled", "on_change": "restart", "own": true });
+    let mut manifest = json!({ "role": "app", "requires": ["base"], "units": [unit] });
+    machine.configure("app", "1.0", &manifest);
+    machine.apply();
+    machine.script.acts();
+    machine.write(certificate, "second");
+    machine.apply();
+    assert_eq!(machine.script.acts(), Vec::<String>::new());
+
+    manifest["units"][0]["on_certificate"] = json!("reload");
+    machine.configure("app", "1.1", &manifest);
+    machine.apply();
+    assert_eq!(machine.script.acts(), ["systemctl restart -- app.service"]);
+    for (path, text) in [(ca, "one, two"), (certificate, "third"), (ca, "two")] {
+        machine.write(path, text);
+        machine.apply();
+        assert_eq!(
+            machine.script.acts(),
+            ["systemctl reload-or-restart -- app.service"]
+        );
+    }
+    // Newer facts with the same certificates.
+    machine.facts(2);
+    machine.apply();
+    let acts = machine.script.acts();
+    assert!(
+        !acts.iter().any(|act| act.contains("app.service")),
+        "{acts:?}"
+    );
+}
+
+#[test]
 fn older_facts_are_refused() {
     let machine = Machine::node("seed");
     machine.facts(5);

@@ -59,13 +59,13 @@ pub(super) fn programs(dir: &Path) -> Option<PathBuf> {
     Some(dir.to_owned())
 }
 
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(super) pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -81,14 +81,30 @@ impl Authority {
 
     fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
+        (self.certify(name, &key), key.serialize_pem())
+    }
+
+    /// A certificate for a key that is there.
+    pub(super) fn certify(&self, name: &str, key: &KeyPair) -> String {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        (cert.pem(), key.serialize_pem())
+        params.use_authority_key_identifier_extension = true;
+        params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+
+    /// Somebody who shows a certificate of this authority and trusts those.
+    pub(super) fn tester(&self, trusted: &str) -> Arc<ClientConfig> {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = self.issue("tester");
+        let paths = ["key.pem", "cert.pem", "ca.pem"].map(|name| dir.path().join(name));
+        for (path, text) in paths.iter().zip([&*key, &*cert, trusted]) {
+            fs::write(path, text).unwrap();
+        }
+        credentials(&paths[0], &paths[1], &paths[2]).unwrap()
     }
 }
 
@@ -113,9 +129,9 @@ pub(super) struct Node {
 pub(super) struct Fleet {
     pub(super) nodes: Vec<Node>,
     ports: (u16, u16),
-    authority: Authority,
+    pub(super) authority: Authority,
     programs: PathBuf,
-    tls: Arc<ClientConfig>,
+    pub(super) tls: Arc<ClientConfig>,
     pub(super) dir: tempfile::TempDir,
 }
 
@@ -159,6 +175,19 @@ impl Node {
 
     pub(super) fn report(&self, unit: &str) -> Option<Report> {
         state::read_report(&self.root, unit)
+    }
+
+    /// Puts a file in the place of another, as dpkg does.
+    pub(super) fn replace(&self, path: &str, text: &str) {
+        let path = self.root.join(path);
+        let new = path.with_extension("dpkg-new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, path).unwrap();
+    }
+
+    pub(super) fn key(&self) -> KeyPair {
+        let path = self.root.join("/etc/rolesmith/node.key");
+        KeyPair::from_pem(&fs::read_to_string(path).unwrap()).unwrap()
     }
 
     /// Everything its programs have written, for a failure.
@@ -373,17 +402,18 @@ impl Fleet {
 
     /// A connection of an application to a node's Redis.
     pub(super) fn client(&self, node: usize) -> Result<Client, ClientError> {
+        self.client_as(&self.tls, node)
+    }
+
+    pub(super) fn client_as(
+        &self,
+        tls: &Arc<ClientConfig>,
+        node: usize,
+    ) -> Result<Client, ClientError> {
         let node = &self.nodes[node];
         let login = ("app", APP_PASSWORD);
         let limit = Duration::from_secs(2);
-        Client::connect(
-            &self.tls,
-            &node.name,
-            &node.address,
-            self.ports.0,
-            login,
-            limit,
-        )
+        Client::connect(tls, &node.name, &node.address, self.ports.0, login, limit)
     }
 
     pub(super) fn set(&self, node: usize, key: &str, value: &str) -> Result<Value, ClientError> {

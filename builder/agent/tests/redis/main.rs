@@ -9,6 +9,7 @@
 )]
 
 mod fleet;
+mod roll_over;
 
 use std::time::{Duration, Instant};
 

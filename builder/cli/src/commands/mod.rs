@@ -1,6 +1,7 @@
 //! One file a command: what it takes from the other rooms, and what it tells people.
 
 pub mod build;
+pub mod ca;
 pub mod check;
 pub mod completions;
 pub mod enroll;

@@ -18,6 +18,7 @@ use crate::{
     args::Publish,
     clusters, project,
     report::{Failure, Outcome, plural},
+    upkeep,
 };
 use rolesmith_host::clusters::FILE as LOCK;
 
@@ -67,6 +68,10 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
                 .map_err(failure)?;
         return tell(app, &published, &root);
     }
+    let authorities = keys.secrets.authorities()?;
+    if let Some(text) = upkeep::reminder(&authorities, app.now) {
+        app.say(text);
+    }
     let outcome = build::packages(app, &plan, &keys, &args.build)?;
     build::tell(app, &outcome);
     let main = host_build::read_packages(&outcome)?;
@@ -89,6 +94,11 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
     if let (None, Some(id)) = (before, &published.generation.database) {
         app.say(format_args!(
             "Genesis is closed: from now on the fleet's database is {id}, and nodes found no other."
+        ));
+    }
+    if let Some(step) = upkeep::under_way(&authorities) {
+        app.say(format_args!(
+            "The CA is being replaced: when all members have taken these facts, go on with `rolesmith ca {step}`."
         ));
     }
     Ok(())

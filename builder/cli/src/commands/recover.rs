@@ -40,7 +40,8 @@ pub fn run(app: &App, args: &Recover) -> Outcome {
     secrets.check_fleet(&plan.fleet.name)?;
     // The node's clock is right, or nearly so, and a date from SOURCE_DATE_EPOCH would be long over.
     let signed = secrets
-        .ca()?
+        .authorities()?
+        .eldest()
         .sign_order(loss.order(&told.status, clock()?)?)?;
     let json = serde_json::to_string_pretty(&signed)? + "\n";
     if let Some(path) = &args.output {

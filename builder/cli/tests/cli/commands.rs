@@ -200,7 +200,7 @@ fn init_makes_a_fleet_that_checks_and_never_overwrites() {
             assert_eq!(mode & 0o077, 0, "{} is open to others", secret.0);
         }
         assert!(
-            before.0.contains_key("shop/secrets/ca.key"),
+            before.0.contains_key("shop/secrets/ca.toml"),
             "keys are made"
         );
         for again in [args, &["init", "shop", "--name", "other"]] {

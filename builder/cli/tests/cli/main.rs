@@ -1,5 +1,6 @@
 //! The program as its users meet it: fleets that are wrong, fleets that are right, and each command's manners.
 
+mod ca;
 mod commands;
 mod discovery;
 mod invalid;

@@ -74,7 +74,7 @@ impl Example {
         Ok(Self {
             dir,
             signer: secrets.signer()?,
-            ca_pem: secrets.ca()?.certificate().pem().to_owned(),
+            ca_pem: secrets.authorities()?.bundle(),
             certificates,
             scan: SecretScan::new(secrets.all_values()?)?,
         })

@@ -15,6 +15,8 @@ pub struct Certificate {
     expires: u64,
     dns_names: Vec<String>,
     uris: Vec<String>,
+    subject_key: Option<Vec<u8>>,
+    authority_key: Option<Vec<u8>>,
 }
 
 impl Certificate {
@@ -31,15 +33,23 @@ impl Certificate {
             u64::try_from(stamp.timestamp()).map_err(|_| refuse(&"a time before 1970"))
         };
         let (mut dns_names, mut uris) = (Vec::new(), Vec::new());
+        let (mut subject_key, mut authority_key) = (None, None);
         for extension in parsed.extensions() {
-            if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {
-                for name in &names.general_names {
-                    match name {
-                        GeneralName::DNSName(name) => dns_names.push((*name).to_owned()),
-                        GeneralName::URI(uri) => uris.push((*uri).to_owned()),
-                        _ => {}
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(names) => {
+                    for name in &names.general_names {
+                        match name {
+                            GeneralName::DNSName(name) => dns_names.push((*name).to_owned()),
+                            GeneralName::URI(uri) => uris.push((*uri).to_owned()),
+                            _ => {}
+                        }
                     }
                 }
+                ParsedExtension::SubjectKeyIdentifier(id) => subject_key = Some(id.0.to_vec()),
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    authority_key = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+                }
+                _ => {}
             }
         }
         Ok(Self {
@@ -50,6 +60,8 @@ impl Certificate {
             expires: time(parsed.validity().not_after)?,
             dns_names,
             uris,
+            subject_key,
+            authority_key,
         })
     }
 
@@ -93,6 +105,13 @@ impl Certificate {
     #[must_use]
     pub fn key_fingerprint(&self) -> String {
         hex(&Sha256::digest(&self.public_key))
+    }
+
+    /// Whether it names the key of that authority as its issuer's (RFC 5280, 4.2.1.1). Both come from files of ours, so the
+    /// signature is not verified again.
+    #[must_use]
+    pub fn is_issued_by(&self, authority: &Self) -> bool {
+        self.authority_key.is_some() && self.authority_key == authority.subject_key
     }
 
     /// DNS names that it is for.

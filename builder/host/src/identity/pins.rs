@@ -1,6 +1,7 @@
 //! `identities.lock`: what a fleet's sources remember of its secrets, so that two copies of `secrets/` cannot drift apart.
 //!
-//! Of each node it has the incarnation and the SHA-256 of its public key, of each value made at random a salted hash.
+//! Of each node it has the incarnation and the SHA-256 of its public key, of each value made at random a salted hash, and of
+//! the CAs, once one takes the other's place, how many steps were made and the SHA-256 of the public keys that are trusted.
 //! Nothing in it is secret, and it is committed: whoever has an older copy of the secrets, or none of a node that
 //! somebody else has made, is told so instead of making a second identity of the same name. Values that an operator has
 //! chosen are left out, since a hash would let others guess a weak one.
@@ -19,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::NodeIdentity;
 use crate::{
     atomic,
-    ca::hex,
+    ca::{Authorities, hex},
     secrets::{SecretValue, Secrets, SecretsError},
 };
 
@@ -90,6 +91,17 @@ pub enum PinError {
         /// The secret.
         name: SecretName,
     },
+    /// The CA's roll-over went on with other secrets.
+    #[error("{FILE} knows {pinned} steps of the CA's roll-over, and secrets/ has made {found}")]
+    CaOlder {
+        /// How many are known.
+        pinned: u64,
+        /// How many the secrets have.
+        found: u64,
+    },
+    /// It was made with other secrets.
+    #[error("the CAs in secrets/ are not those that {FILE} knows")]
+    CaOther,
     /// The secrets themselves.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
@@ -108,6 +120,9 @@ impl PinError {
             Self::SecretMissing { .. } | Self::SecretOther { .. } => {
                 "bring secrets/ up to date from where the other operators keep it; to change the value on purpose, remove its table from identities.lock"
             }
+            Self::CaOlder { .. } | Self::CaOther => {
+                "bring secrets/ up to date from where the other operators keep it: with these, certificates would be issued that the members do not trust"
+            }
             Self::Secrets(_) => "bring the file from your copy of the secrets",
         }
     }
@@ -116,10 +131,32 @@ impl PinError {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pins {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca: Option<CaPin>,
     #[serde(default)]
     nodes: BTreeMap<NodeName, NodePin>,
     #[serde(default)]
     secrets: BTreeMap<SecretName, ValuePin>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaPin {
+    steps: u64,
+    /// The issuer's key first.
+    trusted: Vec<String>,
+}
+
+impl CaPin {
+    fn of(authorities: &Authorities) -> Self {
+        let keys = authorities.all();
+        Self {
+            steps: authorities.steps(),
+            trusted: keys
+                .map(|authority| authority.certificate().key_fingerprint())
+                .collect(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +203,7 @@ pub fn check<'a>(
     values: impl IntoIterator<Item = &'a SecretName>,
 ) -> Result<(), PinError> {
     let pins = load(directory)?;
+    pins.check_ca(secrets)?;
     for node in nodes {
         pins.check_node(secrets, node)?;
     }
@@ -188,6 +226,11 @@ pub fn record<'a>(
     let _lock = secrets.lock()?;
     let mut pins = load(directory)?;
     let before = pins.clone();
+    let authorities = pins.check_ca(secrets)?;
+    // The CA that `init` made is told from another by the nodes, whose keys came with it.
+    if authorities.steps() > 0 {
+        pins.ca = Some(CaPin::of(&authorities));
+    }
     for node in nodes {
         pins.check_node(secrets, node)?;
         if let Some(identity) = secrets.node(node)? {
@@ -244,6 +287,20 @@ impl NodePin {
 }
 
 impl Pins {
+    fn check_ca(&self, secrets: &Secrets) -> Result<Authorities, PinError> {
+        let authorities = secrets.authorities()?;
+        let found = CaPin::of(&authorities);
+        match &self.ca {
+            Some(pin) if found.steps < pin.steps => Err(PinError::CaOlder {
+                pinned: pin.steps,
+                found: found.steps,
+            }),
+            Some(pin) if found.steps == pin.steps && found != *pin => Err(PinError::CaOther),
+            // Secrets may be ahead, as after a step that was cut off.
+            _ => Ok(authorities),
+        }
+    }
+
     fn check_node(&self, secrets: &Secrets, node: &NodeName) -> Result<(), PinError> {
         let Some(pin) = self.nodes.get(node) else {
             return Ok(());

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use rolesmith_formats::openpgp::OpenPgpError;
 use rolesmith_model::ids::{FleetName, NodeName};
 
-use crate::ca::CaError;
+use crate::ca::{CaError, StepError};
 
 /// Why the secrets could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,9 @@ pub enum SecretsError {
     /// Somebody else replaced the machine in between.
     #[error("the node {0} got another identity in the meantime")]
     Raced(NodeName),
+    /// A step of a roll-over that is not the one that is due.
+    #[error(transparent)]
+    Step(StepError),
     /// A file that is not what it should be.
     #[error("{}: {message}", .path.display())]
     Malformed {

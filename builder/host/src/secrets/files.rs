@@ -127,3 +127,17 @@ pub(super) fn names(directory: &Path) -> Result<Vec<String>, SecretsError> {
     names.sort();
     Ok(names)
 }
+
+/// What killed commands left, for whoever holds the lock.
+pub(super) fn temporary(directory: &Path) -> Result<Vec<String>, SecretsError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(SecretsError::io(directory))? {
+        let name = entry.map_err(SecretsError::io(directory))?.file_name();
+        if atomic::is_temp(&name)
+            && let Ok(name) = name.into_string()
+        {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}

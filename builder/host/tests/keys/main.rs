@@ -3,6 +3,7 @@
 mod certificates;
 mod gpg;
 mod pins;
+mod roll_over;
 mod scan;
 mod secrets;
 

@@ -86,7 +86,7 @@ fn a_fleets_keys_are_found_and_its_public_documents_are_not() {
     let armored = archive.to_armored().unwrap();
     for (name, text) in [
         ("archive.pgp", armored.as_str()),
-        ("ca.key", &ca.key_pem()),
+        ("ca.toml", &ca.key_pem()),
         ("nodes/app-1.1.old", first.key_pem()),
         ("nodes/app-1.toml", second.key_pem()),
         ("fleet/session-key", value.expose()),

@@ -29,6 +29,7 @@ pub(super) fn unit(name: &str, start: Start, on_change: OnChange) -> ManagedUnit
         name: name.to_owned(),
         start,
         on_change,
+        on_certificate: OnChange::Nothing,
         own: true,
     }
 }
@@ -111,6 +112,7 @@ pub(super) fn fresh() -> Observed {
             private_interface: "eth1".to_owned(),
         }),
         roles: [("base".to_owned(), base), ("app".to_owned(), app)].into(),
+        certificates: "first".to_owned(),
         guard: Guard::default(),
         keeps_way_in: false,
         memory: Memory::default(),
@@ -145,6 +147,7 @@ pub(super) fn done() -> (Observed, String) {
     let unit = UnitMemory {
         fingerprint: fingerprint.clone(),
         boot: "boot-1".to_owned(),
+        certificates: Some("first".to_owned()),
     };
     let app = RoleMemory {
         applied: None,

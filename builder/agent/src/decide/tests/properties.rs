@@ -96,16 +96,21 @@ fn run(seen: &mut Observed, cut: Cut) -> Option<usize> {
     None
 }
 
-fn any_unit() -> impl Strategy<Value = (Start, OnChange, UnitSeen)> {
+fn any_change() -> impl Strategy<Value = OnChange> {
+    prop_oneof![
+        Just(OnChange::Restart),
+        Just(OnChange::Reload),
+        Just(OnChange::Nothing)
+    ]
+}
+
+type AnyUnit = (Start, OnChange, OnChange, UnitSeen);
+
+fn any_unit() -> impl Strategy<Value = AnyUnit> {
     let start = prop_oneof![
         Just(Start::Enrolled),
         Just(Start::Install),
         Just(Start::Never)
-    ];
-    let change = prop_oneof![
-        Just(OnChange::Restart),
-        Just(OnChange::Reload),
-        Just(OnChange::Nothing)
     ];
     let seen = (
         prop::bool::weighted(0.9),
@@ -119,7 +124,7 @@ fn any_unit() -> impl Strategy<Value = (Start, OnChange, UnitSeen)> {
             running,
             enabled,
         });
-    (start, change, seen)
+    (start, any_change(), any_change(), seen)
 }
 
 fn any_file() -> impl Strategy<Value = (Result<FileSpec, Missing>, Option<FileSpec>)> {
@@ -135,7 +140,7 @@ fn any_file() -> impl Strategy<Value = (Result<FileSpec, Missing>, Option<FileSp
 type AnyRole = (
     Option<&'static str>,
     bool,
-    Vec<(Start, OnChange, UnitSeen)>,
+    Vec<AnyUnit>,
     Vec<(Result<FileSpec, Missing>, Option<FileSpec>)>,
     bool,
     bool,
@@ -198,11 +203,11 @@ fn machine(roles: Vec<AnyRole>) -> Observed {
         let mut made = role(name, before);
         made.configured = configured.map(str::to_owned);
         made.unsettled = unsettled.then(|| "unpacked".to_owned());
-        for (number, (start, on_change, found)) in units.into_iter().enumerate() {
+        for (number, (start, on_change, on_certificate, found)) in units.into_iter().enumerate() {
             let unit_name = format!("{name}-{number}.service");
-            manifest(&mut made)
-                .units
-                .push(unit(&unit_name, start, on_change));
+            let mut unit = unit(&unit_name, start, on_change);
+            unit.on_certificate = on_certificate;
+            manifest(&mut made).units.push(unit);
             made.units.insert(unit_name, found);
         }
         let files = files.into_iter().zip(paths);
@@ -224,13 +229,16 @@ fn machine(roles: Vec<AnyRole>) -> Observed {
     seen
 }
 
-/// Newer facts, versions and files, units that came and went: each bit of `changes` is one of these.
+/// Newer facts, certificates, versions and files, units that came and went: each bit of `changes` is one of these.
 fn change(seen: &mut Observed, mut changes: u32) {
     let mut next = || {
         changes = changes.rotate_left(1);
         changes & 1 == 1
     };
     facts(seen).version = 8;
+    if next() {
+        seen.certificates = "second".to_owned();
+    }
     for role in seen.roles.values_mut() {
         if next() {
             role.configured = role.configured.as_ref().map(|_| "2".to_owned());

@@ -176,6 +176,41 @@ fn members_of_different_facts_understand_each_other_during_a_rotation() {
 }
 
 #[test]
+fn an_open_connection_outlives_its_certificate_where_the_facts_name_another_of_its_key() {
+    let mut fleet = Fleet::new(&["n1", "n2"]);
+    let open = |book: &Book, pem: &str, days: u64| {
+        let later = std::time::Duration::from_secs(now().as_secs() + days * 86_400);
+        let found = book.judge_open(&[der(pem)], Side::Client, UnixTime::since_unix_epoch(later));
+        found.map_err(|refusal| refusal.word())
+    };
+    let shown = fleet.certificates["n1"].clone();
+    assert_eq!(open(&book(&fleet), &shown, 31), Err("expired"));
+    let next = Authority::new();
+    let longer = Wish {
+        until: 60 * DAY,
+        ..wish("n1")
+    };
+    let renewed = next.issue(&longer, &fleet.keys["n1"]);
+    fleet.certify("n1", renewed);
+    let only = Book::new(&fleet.facts, next.pem.as_bytes(), &fleet.bytes()).unwrap();
+    assert_eq!(open(&only, &shown, 0), Ok(("n1".to_owned(), 1)));
+    assert_eq!(open(&only, &shown, 31), Ok(("n1".to_owned(), 1)));
+    assert_eq!(open(&only, &shown, 61), Err("expired"));
+    // Others' certificates do not help: not another member's, another machine's, or one of another key.
+    assert_eq!(open(&only, &fleet.certificates["n2"], 0), Err("foreign"));
+    let stranger = fleet
+        .authority
+        .issue(&wish("n1"), &KeyPair::generate().unwrap());
+    assert_eq!(open(&only, &stranger, 0), Err("foreign"));
+    fleet.facts.members[0].incarnation = 2;
+    let replaced = Book::new(&fleet.facts, next.pem.as_bytes(), &fleet.bytes()).unwrap();
+    assert_eq!(open(&replaced, &shown, 0), Err("old-incarnation"));
+    fleet.facts.members.remove(0);
+    let removed = Book::new(&fleet.facts, next.pem.as_bytes(), &fleet.bytes()).unwrap();
+    assert_eq!(open(&removed, &shown, 0), Err("foreign"));
+}
+
+#[test]
 fn a_certificate_that_does_not_fit_the_facts_vouches_for_no_key() {
     // A package is unpacked file by file: a certificate may be there before the facts that name it.
     let mut fleet = Fleet::new(&["n1"]);

@@ -10,7 +10,7 @@ use crate::cluster::{
     Config, Core, DataState, Epoch, Incarnation, Response, Stamp, SystemId, Timing,
 };
 use crate::drain;
-use crate::net::testing::Authority;
+use crate::net::testing::{Authority, fingerprint};
 use crate::redis::state::{Report, report};
 
 async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> T {
@@ -40,6 +40,12 @@ fn one_member_tells_how_all_are() {
             alarms: Vec::new(),
         };
         report(&n2.root(), "watch", &running).unwrap();
+        let applied = crate::state::Report {
+            phase: crate::state::Phase::Converged,
+            facts_version: Some(1),
+            ..Default::default()
+        };
+        n2.write(crate::state::REPORT_FILE, &json(&applied));
         let (first, second) = (n1.start(NoDatabase), n2.start(NoDatabase));
         let connected = |report: &ClusterReport| report.net.links.iter().any(|link| link.connected);
         n1.report(connected).await;
@@ -61,6 +67,13 @@ fn one_member_tells_how_all_are() {
                 (database.role.as_str(), &database.formed),
                 ("waiting", &None)
             );
+        }
+        for (member, applied) in [(own, None), (peer, Some(1))] {
+            let machine = &member.machine_status;
+            let certificate = fingerprint(&fleet.certificates[&member.name]);
+            assert_eq!(machine.certificate, Some(certificate));
+            assert_eq!(machine.authorities, [fingerprint(&fleet.authority.pem)]);
+            assert_eq!(machine.applied, applied);
         }
         assert_eq!(peer.machine_status.drained, Some(7));
         let redis = peer.machine_status.redis.as_ref().unwrap();

@@ -70,6 +70,7 @@ impl Work<'_> {
                 name: name.clone(),
                 start: entry.start,
                 on_change: entry.on_change,
+                on_certificate: entry.on_certificate,
                 own: true,
             });
             self.scripts.units.retain(|u| u.name != name);
@@ -107,6 +108,7 @@ impl Work<'_> {
                 name: unit.clone(),
                 start: entry.start,
                 on_change: entry.on_change,
+                on_certificate: entry.on_certificate,
                 own: false,
             });
             let path = format!(
