@@ -101,6 +101,8 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=logs
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=lab_faults
+	$(MAKE) root-test NAME=packages
+	$(MAKE) root-test NAME=enroll
 
 root-test:
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(AS_ROOT)" \
@@ -112,8 +114,6 @@ test-all: test deb
 	$(MAKE) test-simulator
 	$(MAKE) root-test NAME=repository FILTER=installed
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
-	$(MAKE) root-test NAME=enroll
-	$(MAKE) root-test NAME=packages
 	$(MAKE) root-test NAME=cluster
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
