@@ -11,9 +11,12 @@ use super::wire::{Client, Reply, WireError, identifier, literal};
 use super::{ANSWER, CONNECT, Problem, Server, run};
 use crate::cluster::EpochRow;
 use crate::files::{self, Access};
+use crate::program::Call;
 
 /// Which server pgbouncer connects to; its main configuration includes this. Nothing in it is secret.
 pub const DATABASES_FILE: &str = "/var/lib/rolesmith/pooler/databases.ini";
+/// The unit that runs pgbouncer.
+const UNIT: &str = "rolesmith-pgbouncer.service";
 /// pgbouncer's own socket directory.
 const CONSOLE_DIR: &str = "/run/rolesmith-pgbouncer";
 /// How the first line names the node that is followed.
@@ -116,8 +119,7 @@ impl Pooler {
         files::write(path, text.as_bytes(), Access::PUBLIC).map_err(Problem::file(path))?;
         let mut console = match console().await {
             Ok(console) => console,
-            // It reads the file when it starts.
-            Err(Problem::Wire(WireError::Connection { .. })) => return Ok(()),
+            Err(Problem::Wire(WireError::Connection { .. })) if rests().await? => return Ok(()),
             Err(error) => return Err(error),
         };
         console.query("RELOAD", ANSWER).await?;
@@ -128,6 +130,20 @@ impl Pooler {
         };
         end_others(&mut console, &place).await
     }
+}
+
+/// Whether pgbouncer does not run, and so reads the file when it starts. One that is starting may have read it before it was
+/// written, and listens only afterwards: at a machine's boot both happen at the same time.
+async fn rests() -> Result<bool, Problem> {
+    let call = Call::new([
+        "systemctl",
+        "show",
+        "--property=ActiveState",
+        "--value",
+        UNIT,
+    ]);
+    let state = run(call).await?;
+    Ok(matches!(state.trim(), "inactive" | "failed"))
 }
 
 /// The console, as root by what the kernel says.
