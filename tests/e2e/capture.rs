@@ -1,6 +1,8 @@
 //! The example fleet, booted once, for what takes longer than `make test` has: what it says on the wire, what it uses when
-//! nothing happens, and what is left of it when every machine was replaced.
+//! nothing happens, how it takes another CA, and what is left of it when every machine was replaced.
 
+#[path = "capture/authority.rs"]
+mod authority;
 #[path = "capture/mod.rs"]
 mod capture;
 #[path = "capture/idle.rs"]
@@ -27,5 +29,6 @@ fn wire_and_figures_and_replacements() {
         capture::nothing_in_clear(&fleet, NAME);
     });
     step("what an idle fleet uses", || idle::measure(&fleet, NAME));
+    step("another CA", || authority::replaced(&fleet, NAME));
     step("every machine is replaced", || replaced::each(&fleet, NAME));
 }
