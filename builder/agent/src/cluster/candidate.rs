@@ -37,6 +37,8 @@ pub(super) struct Campaign {
     pub handed_over: Option<Epoch>,
     /// Voters that were asked for a grant, and when they may be asked again (None: an answer is awaited).
     pub asked: BTreeMap<NodeName, Option<u64>>,
+    /// Since when it is known that a voter has promised this epoch to another candidate.
+    pub contested: Option<u64>,
 }
 
 impl Campaign {
@@ -95,6 +97,7 @@ impl Core {
             stamp: self.durable.config.stamp,
             handed_over: nudged,
             asked: BTreeMap::new(),
+            contested: None,
         });
         if nudged.is_some() || self.mutation == Mutation::NoPreVote {
             self.ask_for_grants(now);
@@ -220,21 +223,32 @@ impl Core {
             Response::Refused(Refusal::StaleEpoch) if reply.promised > epoch => {
                 self.give_up(now, self.timing.again);
             }
+            Response::Refused(Refusal::StaleEpoch) if reply.promised == epoch => {
+                campaign.contested.get_or_insert(now);
+            }
             _ => {}
         }
+    }
+
+    /// When a campaign is given up. Two that ask for one epoch may each hold what the other one lacks: the one that is to yield
+    /// to nobody then asks for the next epoch first.
+    fn ends_at(&self, campaign: &Campaign) -> u64 {
+        let patience = match campaign.phase {
+            Phase::PreVote { .. } => self.timing.answer,
+            Phase::Grants { .. } => self.timing.election,
+        };
+        let end = campaign.since + patience;
+        campaign.contested.map_or(end, |at| {
+            end.min(at + self.timing.split + self.rank() * self.timing.rank)
+        })
     }
 
     fn pursue(&mut self, now: u64) {
         let Some(campaign) = &self.campaign else {
             return;
         };
-        let patience = match campaign.phase {
-            Phase::PreVote { .. } => self.timing.answer,
-            Phase::Grants { .. } => self.timing.election,
-        };
-        if now > campaign.since + patience
-            && let Phase::Grants { granted } = &campaign.phase
-        {
+        let over = now > self.ends_at(campaign);
+        if over && let Phase::Grants { granted } = &campaign.phase {
             let waited = self.durable.config.voters.keys();
             let silent: Vec<&str> = waited
                 .filter(|name| **name != self.me && !granted.contains_key(*name))
@@ -253,7 +267,7 @@ impl Core {
         let Some(campaign) = &self.campaign else {
             return;
         };
-        if now > campaign.since + patience
+        if over
             || campaign.stamp != self.durable.config.stamp
             || !campaign.before_grants() && campaign.epoch != self.durable.promised()
         {

@@ -18,6 +18,9 @@ pub struct Timing {
     pub rank: u64,
     /// How long a candidate goes on with one epoch.
     pub election: u64,
+    /// How long a candidate still hopes for an epoch that some voter has promised to another one, plus [`Timing::rank`] for each
+    /// that goes first.
+    pub split: u64,
     /// Between two repetitions of a request for a pending grant.
     pub again: u64,
     /// A holder without a majority of answers for this time fences itself.
@@ -53,6 +56,7 @@ impl Default for Timing {
             spread: 600,
             rank: 250,
             election: 4_000,
+            split: 300,
             again: 50,
             fence: 5_000,
             heartbeat: 1_000,

@@ -293,16 +293,19 @@ impl Core {
 
     /// Puts a suspicion off: the holder was heard.
     pub(super) fn suspect_later(&mut self, now: u64) {
+        let spread = self.random(self.timing.spread);
+        self.campaign_at = now + self.timing.suspect + self.rank() * self.timing.rank + spread;
+    }
+
+    /// How many members' candidacies go before this node's, by their names alone.
+    pub(super) fn rank(&self) -> u64 {
         let holder = self.following.as_ref().map(|following| &following.holder);
-        let rank = self
+        let mut candidates = self
             .durable
             .config
             .data
             .iter()
-            .filter(|name| Some(*name) != holder)
-            .position(|name| *name == self.me)
-            .unwrap_or(0) as u64;
-        let spread = self.random(self.timing.spread);
-        self.campaign_at = now + self.timing.suspect + rank * self.timing.rank + spread;
+            .filter(|name| Some(*name) != holder);
+        candidates.position(|name| *name == self.me).unwrap_or(0) as u64
     }
 }
