@@ -49,6 +49,8 @@ impl Committer {
     /// Commits the row of an epoch. Where it is there already, from an attempt whose end nobody saw, it is written
     /// again, so that this commit's place in the log comes after the row's.
     pub(super) async fn epoch(&mut self, server: &Server, row: &EpochRow) -> Result<(), Problem> {
+        // The server was started anew since the last office of this node: what led to it then leads nowhere.
+        self.client = None;
         let mut client = self.client(server).await?;
         let insert = format!(
             "BEGIN; INSERT INTO rolesmith.epoch AS e (epoch, node, timeline, switch_lsn) VALUES ({}, {}, {}, '{}') \
