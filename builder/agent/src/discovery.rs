@@ -156,13 +156,16 @@ fn pause(refusal: &Refusal) -> u64 {
     }
 }
 
+/// What the unit is handed where the node has no token.
+const NO_TOKEN: &str = "-";
+
 /// The token, as systemd handed it to this unit alone.
 fn token(credentials: Option<&Path>) -> Option<String> {
     let bytes = files::read(&credentials?.join(DIGITALOCEAN_TOKEN)).ok()??;
     let text = String::from_utf8(bytes).ok()?;
     let token = text.trim();
     // It stands in a field of a request.
-    let sound = !token.is_empty() && token.len() <= 512;
+    let sound = !matches!(token, "" | NO_TOKEN) && token.len() <= 512;
     (sound && token.bytes().all(|byte| byte.is_ascii_graphic())).then(|| token.to_owned())
 }
 

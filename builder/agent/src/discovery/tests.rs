@@ -380,7 +380,7 @@ fn nobody_is_asked_without_facts_that_want_it_or_without_a_token() {
     let place = Place::new(None);
     assert!(matches!(place.look(&nobody, 1000), Looked::Nothing(_)));
     assert_eq!(Found::read(&place.root()), None);
-    for token in ["", "two words", "a\r\nX-Evil: 1", "\u{e9}"] {
+    for token in ["-", "", "two words", "a\r\nX-Evil: 1", "\u{e9}"] {
         let place = Place::new(Some("acme"));
         place.token(token);
         place.look(&nobody, 1000);
