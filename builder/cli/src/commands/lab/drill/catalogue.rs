@@ -333,7 +333,7 @@ pub const DRILLS: &[Drill] = &[
     },
     Drill {
         name: "pair-primary-power",
-        about: "with a witness the primary's machine loses power: of two databases the other one takes over and goes on alone",
+        about: "with a witness the primary's machine loses power: of two databases the other one takes over and goes on alone (genesis has to be closed)",
         data: 2,
         witnesses: 1,
         steps: &[
