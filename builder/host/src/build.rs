@@ -4,7 +4,6 @@
 //! written. The lock comes first and the manifest last: killed in between, the next build finishes the work.
 
 mod leaks;
-mod lock;
 mod manifest;
 mod package;
 mod versions;
@@ -36,7 +35,6 @@ use leaks::scan;
 use manifest::{MANIFEST_FORMAT, read_manifest};
 use package::{adopt, make, reusable};
 
-pub use lock::FleetLock;
 pub use manifest::{Manifest, ManifestFile, ManifestPackage};
 pub use versions::{compare_versions, public_forms, read_lock, versions};
 

@@ -9,6 +9,7 @@ pub mod enroll;
 pub mod gpg;
 pub mod identity;
 pub mod load;
+pub mod lock;
 pub mod mirror;
 pub mod publish;
 pub mod scan;

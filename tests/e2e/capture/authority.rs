@@ -78,7 +78,7 @@ pub fn replaced(fleet: &Fleet, name: &str) {
     });
     await_whole(fleet, name, &NODES, LIMIT);
     assert_eq!(Stays::of(fleet), before);
-    // Connections that are made from now on, too: through every pgbouncer, and lines to every log server.
+    // What is sent from now on arrives, too.
     fleet.must("app-3", "logger another-ca");
     for server in ["app-1", "app-2"] {
         let line = "grep -rq another-ca /var/log/rolesmith";

@@ -71,11 +71,11 @@ pub struct Core {
     pub(super) durable: Durable,
     pub(super) mutation: Mutation,
     dirty: bool,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
     random: u64,
     next_id: u64,
     requests: BTreeMap<RequestId, (NodeName, Asked)>,
-    lanes: BTreeMap<Lane, Running>,
+    pub(super) lanes: BTreeMap<Lane, Running>,
     retry_at: BTreeMap<Lane, u64>,
     /// The database; None while it is not known, or no longer, since an action changed it.
     pub(super) seen: Option<Observed>,
@@ -374,25 +374,6 @@ impl Core {
         );
         self.effects.push(Effect::Act { id, action });
         true
-    }
-
-    /// A copy of whoever held an earlier epoch is of no use once a confirmed holder of a later one stands, and could take for ever
-    /// where the former one only hangs.
-    pub(super) fn abandon_copy(&mut self, now: u64) {
-        let Some(holder) = self.source().map(|source| source.holder.clone()) else {
-            return;
-        };
-        let again = self.timing.retry;
-        let Some(running) = self.lanes.get_mut(&Lane::Database) else {
-            return;
-        };
-        let (Action::Clone { from } | Action::Rewind { from }) = &running.action else {
-            return;
-        };
-        if *from != holder && running.abandoned.is_none_or(|at| now >= at + again) {
-            running.abandoned = Some(now);
-            self.effects.push(Effect::Abandon { id: running.id });
-        }
     }
 
     pub(super) fn busy(&self, lane: Lane) -> bool {

@@ -1,6 +1,6 @@
 //! What a node does with its own PostgreSQL: always one action that brings it nearer to what it may be.
 
-use super::action::{Action, Failure, Lane, Outcome};
+use super::action::{Action, Effect, Failure, Lane, Outcome};
 use super::core::{Core, Following};
 use super::durable::DataState;
 use super::ids::{Epoch, EpochRow};
@@ -177,6 +177,25 @@ impl Core {
         let target = self.target()?;
         let patient = now > target.since + self.timing.replace;
         patient.then(|| (target.clone(), false))
+    }
+
+    /// A copy of whoever held an earlier epoch is of no use once a confirmed holder of a later one stands, and could take for ever
+    /// where the former one only hangs.
+    fn abandon_copy(&mut self, now: u64) {
+        let Some(holder) = self.source().map(|source| source.holder.clone()) else {
+            return;
+        };
+        let again = self.timing.retry;
+        let Some(running) = self.lanes.get_mut(&Lane::Database) else {
+            return;
+        };
+        let (Action::Clone { from } | Action::Rewind { from }) = &running.action else {
+            return;
+        };
+        if *from != holder && running.abandoned.is_none_or(|at| now >= at + again) {
+            running.abandoned = Some(now);
+            self.effects.push(Effect::Abandon { id: running.id });
+        }
     }
 
     fn copy(&mut self, now: u64, source: &Following, sure: bool) {

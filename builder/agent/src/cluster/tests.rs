@@ -341,8 +341,8 @@ fn asked(core: &mut Core, now: u64, from: &str, config: &Config, request: Reques
     reply.expect("every request is answered")
 }
 
-#[test]
-fn a_lost_majority_is_ended_once_and_never_beside_a_primary() {
+/// Three members in epoch 3, and the facts that declare them.
+fn three() -> (Config, ClusterFacts) {
     let mut config = config(&["n1", "n2", "n3"], &[], 1);
     config.stamp = Stamp {
         epoch: Epoch(3),
@@ -362,6 +362,12 @@ fn a_lost_majority_is_ended_once_and_never_beside_a_primary() {
         members: declared.collect(),
         synchronous: 1,
     };
+    (config, facts)
+}
+
+#[test]
+fn a_lost_majority_is_ended_once_and_never_beside_a_primary() {
+    let (config, facts) = three();
     let durable = Durable {
         promise: Some(Promise {
             epoch: Epoch(3),
@@ -470,25 +476,7 @@ struct Standby {
 
 impl Standby {
     fn new(data: DataState) -> Self {
-        let mut config = config(&["n1", "n2", "n3"], &[], 1);
-        config.stamp = Stamp {
-            epoch: Epoch(3),
-            version: 6,
-        };
-        let declared = config.voters.iter().map(|(name, machine)| {
-            let declared = Declared {
-                incarnation: machine.number,
-                data: true,
-            };
-            (name.clone(), declared)
-        });
-        let facts = ClusterFacts {
-            version: 1,
-            genesis: rolesmith_model::facts::Genesis::Closed,
-            system_id: Some(config.system_id),
-            members: declared.collect(),
-            synchronous: 1,
-        };
+        let (config, facts) = three();
         let durable = Durable {
             config: config.clone(),
             data,

@@ -6,7 +6,10 @@ use std::{
 };
 
 use rolesmith_formats::compress::Compression;
-use rolesmith_host::build::{self, BuildRequest};
+use rolesmith_host::{
+    build::{self, BuildRequest},
+    lock::DirectoryLock,
+};
 use rolesmith_model::plan::Plan;
 
 use crate::{
@@ -27,8 +30,8 @@ impl From<args::Compression> for Compression {
 }
 
 /// Keeps other builds out of the fleet's directory, and says so when that means to wait.
-pub fn lock(app: &App) -> build::FleetLock {
-    build::FleetLock::take(&app.dir, || {
+pub fn lock(app: &App) -> DirectoryLock {
+    DirectoryLock::take(&app.dir, || {
         app.say(format_args!(
             "Another rolesmith is building in {}; waiting until it is done.",
             app.dir.display()

@@ -7,7 +7,8 @@ use std::{
 
 use rolesmith_host::{
     atomic,
-    mirror::{self, CacheLock, Closure, MirrorRequest, Sources},
+    lock::DirectoryLock,
+    mirror::{self, Closure, MirrorRequest, Sources},
     publish::Component,
 };
 use rolesmith_model::{fleet_file::Upstream, plan::Plan};
@@ -45,10 +46,16 @@ pub fn run(app: &App, args: &Mirror) -> Outcome {
         })?,
     };
     let steps = Steps::new(app);
-    let _cache = CacheLock::take(&cache(app), || {
+    let cache = cache(app);
+    std::fs::create_dir_all(&cache).map_err(|e| {
+        Failure::new(
+            format!("{}: {e}", cache.display()),
+            "the mirror's cache has to be a directory that you may write to",
+        )
+    })?;
+    let _cache = DirectoryLock::take(&cache, || {
         steps.say("", "waiting for another mirror run with this cache");
-    })
-    .map_err(failure)?;
+    });
     let lock_path = app.dir.join(MIRROR_LOCK);
     let closure = if args.locked {
         read_lock(&lock_path)?
@@ -57,7 +64,7 @@ pub fn run(app: &App, args: &Mirror) -> Outcome {
         resolve(app, &plan, &sources)?
     };
     let mut told = 0;
-    mirror::fetch(&closure, &sources, &cache(app), |progress| {
+    mirror::fetch(&closure, &sources, &cache, |progress| {
         // A line for each tenth where there is no bar to move.
         let tenth = progress.packages * 10 / progress.of_packages.max(1);
         if app.terminal || tenth > told {

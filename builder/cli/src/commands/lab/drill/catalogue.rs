@@ -10,7 +10,9 @@ use super::step::{
     Drill,
     Promotion::{May, Must, MustNot},
     Service::{Agent, Pooler, Postmaster, Repmgrd},
-    Step::{AwaitNewPrimary, AwaitProgram, AwaitService, Fault, Heal, Hold, ReplaceEach, Silence},
+    Step::{
+        self, AwaitNewPrimary, AwaitProgram, AwaitService, Fault, Heal, Hold, ReplaceEach, Silence,
+    },
     Who::{NewPrimary, Primary, Standby, Witness},
 };
 
@@ -30,6 +32,14 @@ const PLAIN: Drill = Drill {
     aim: None,
     asynchronous: false,
 };
+
+/// Long enough that another one is primary when the machine is back.
+const PRIMARY_LOSES_POWER: &[Step] = &[
+    Fault(PowerOff(Primary)),
+    AwaitNewPrimary,
+    Hold(seconds(3)),
+    Heal(Start(Primary)),
+];
 
 /// All drills, in the order in which `--all` runs them: those that show that drills can see come first.
 pub const DRILLS: &[Drill] = &[
@@ -70,12 +80,7 @@ pub const DRILLS: &[Drill] = &[
     Drill {
         name: "primary-power",
         about: "the primary's machine loses power",
-        steps: &[
-            Fault(PowerOff(Primary)),
-            AwaitNewPrimary,
-            Hold(seconds(3)),
-            Heal(Start(Primary)),
-        ],
+        steps: PRIMARY_LOSES_POWER,
         must: Some(12_000),
         aim: Some(7000),
         ..PLAIN
@@ -336,12 +341,7 @@ pub const DRILLS: &[Drill] = &[
         about: "with a witness the primary's machine loses power: of two databases the other one takes over and goes on alone (genesis has to be closed)",
         data: 2,
         witnesses: 1,
-        steps: &[
-            Fault(PowerOff(Primary)),
-            AwaitNewPrimary,
-            Hold(seconds(3)),
-            Heal(Start(Primary)),
-        ],
+        steps: PRIMARY_LOSES_POWER,
         must: Some(12_000),
         aim: Some(7000),
         ..PLAIN
