@@ -1,9 +1,13 @@
 //! A fleet's directory, from its files to its plan.
 
-use rolesmith_host::{archive, load};
+use std::sync::Arc;
+
+use rolesmith_host::{applications::read_tree, archive, load};
 use rolesmith_model::{
+    applications::add_roles,
     archive_names::ArchiveNames,
-    finding::{Finding, Findings, Severity},
+    finding::{Finding, Findings, Place, Severity},
+    fleet::Fleet,
     plan::{NodePlan, Plan},
     resolve::resolve,
     role::Roles,
@@ -30,14 +34,14 @@ pub struct Inspected {
 /// Reads and checks everything.
 pub fn inspect(app: &App) -> Outcome<Inspected> {
     let sources = load::fleet(&app.dir).map_err(unreadable)?;
-    Ok(judge(sources))
+    Ok(judge(app, sources))
 }
 
 /// Checks the fleet's files with another text in the place of fleet.toml.
 pub fn inspect_with(app: &App, fleet: &str) -> Outcome<Inspected> {
     let mut sources = load::fleet(&app.dir).map_err(unreadable)?;
     sources.fleet = Some(sources.add("fleet.toml", fleet.as_bytes()));
-    Ok(judge(sources))
+    Ok(judge(app, sources))
 }
 
 fn unreadable(error: load::LoadError) -> Failure {
@@ -45,10 +49,14 @@ fn unreadable(error: load::LoadError) -> Failure {
 }
 
 /// Checks files that were read already.
-fn judge(sources: Sources) -> Inspected {
+fn judge(app: &App, mut sources: Sources) -> Inspected {
     let mut findings = Findings::new();
-    let roles = Roles::load(&sources, &mut findings);
-    let fleet = validate::fleet::load(&sources, &roles, &mut findings);
+    let mut roles = Roles::load(&sources, &mut findings);
+    let mut fleet = validate::fleet::load(&sources, &roles, &mut findings);
+    if let Some(fleet) = &mut fleet {
+        read_trees(app, fleet, &mut sources, &mut findings);
+        add_roles(&mut sources, &mut roles, fleet, &mut findings);
+    }
     let plan = fleet.and_then(|fleet| {
         let names = ArchiveNames::parse(archive::names(fleet.suite));
         resolve(&sources, &roles, fleet, &names, &mut findings)
@@ -57,6 +65,46 @@ fn judge(sources: Sources) -> Inspected {
         sources,
         findings: findings.into_sorted(),
         plan,
+    }
+}
+
+/// Reads what sites and services consist of.
+fn read_trees(app: &App, fleet: &Fleet, sources: &mut Sources, findings: &mut Findings) {
+    let sites = fleet.applications.sites.iter().filter_map(|site| {
+        let root = site.root.as_ref()?;
+        Some((site.role(), root, &site.span, site.single_page.as_deref()))
+    });
+    let services = fleet
+        .applications
+        .services
+        .iter()
+        .map(|service| (service.role(), &service.source, &service.span, None));
+    for (role, path, span, page) in sites.chain(services) {
+        let place = Place::new(fleet.source, span.clone());
+        match read_tree(&app.dir.join(path)) {
+            Ok(tree) => {
+                if let Some(page) = page.filter(|page| !tree.0.contains_key(*page)) {
+                    findings.error(
+                        "fleet::site-page",
+                        place,
+                        format!("{path} has no file {page}"),
+                        "`single_page` is what the edge answers for every other path",
+                        "create it, or correct its name",
+                    );
+                }
+                sources.trees.insert(role.to_string(), Arc::new(tree));
+            }
+            Err(error) => {
+                let help = error.help();
+                findings.error(
+                    "fleet::application-files",
+                    place,
+                    error.to_string(),
+                    "its package would be made of them",
+                    help,
+                );
+            }
+        }
     }
 }
 

@@ -40,6 +40,9 @@ pub struct RoleFile {
     /// Symbolic links that the package ships.
     #[serde(default)]
     pub links: Vec<LinkEntry>,
+    /// Directories of the role that the package ships with everything in them.
+    #[serde(default)]
+    pub trees: Vec<TreeEntry>,
     /// Own systemd units.
     #[serde(default)]
     #[schemars(with = "Vec<UnitEntry>")]
@@ -47,6 +50,9 @@ pub struct RoleFile {
     /// Drop-ins for units that belong to Debian's packages.
     #[serde(default)]
     pub drop_ins: Vec<DropInEntry>,
+    /// Units of other roles or of Debian's packages that read this role's files, and take notice when these change.
+    #[serde(default)]
+    pub readers: Vec<ReaderEntry>,
     /// Units of Debian's packages that a fresh node masks, because the role runs its own instance instead. An existing
     /// machine keeps them as they are.
     #[serde(default)]
@@ -201,6 +207,33 @@ pub struct LinkEntry {
     /// What it points to.
     #[schemars(with = "String")]
     pub target: Spanned<String>,
+}
+
+/// [[trees]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TreeEntry {
+    /// A directory of the role's directory.
+    #[schemars(with = "String")]
+    pub source: Spanned<String>,
+    /// Where it goes. May hold template variables.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+}
+
+/// [[readers]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReaderEntry {
+    /// The unit, such as nginx.service.
+    #[schemars(with = "String")]
+    pub unit: Spanned<String>,
+    /// What happens to it, while it runs, when this role's package or its files of the node change.
+    #[serde(default)]
+    pub on_change: OnChange,
+    /// What happens to it when the node's certificate or the list of trusted CAs changes.
+    #[serde(default = "nothing")]
+    pub on_certificate: OnChange,
 }
 
 /// [[units]]

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use tera::Context;
 
 use crate::{
+    applications,
     facts::{ADDRESS_PLACEHOLDER, CA_FILE, KEY_FILE, NODES_DIR, placeholder},
     fleet::{Fleet, Node},
     fleet_file::Upstream,
@@ -69,6 +70,7 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
     context.insert("role", &json!({ "name": role.name.as_str() }));
     context.insert("conf", &format!("{CONF_DIR}/{}", role.name));
     context.insert("package", &fleet.package_of(&role.name));
+    applications::extend_context(&mut context, fleet, &role.name);
     context
 }
 
@@ -114,6 +116,19 @@ pub(super) fn extend_for_node(
         .map(|name| (name.replace('-', "_"), Value::String(placeholder(name))))
         .collect();
     context.insert("secret", &Value::Object(secret));
+    // The databases that the role's machines make, where they are given the passwords for it.
+    let databases: Vec<Value> = fleet
+        .applications
+        .databases()
+        .filter(|service| secrets.contains(&service.database_secret().as_str()))
+        .map(|service| {
+            json!({
+                "name": service.database,
+                "password": placeholder(service.database_secret().as_str()),
+            })
+        })
+        .collect();
+    context.insert("databases", &databases);
     context.insert(
         "tls",
         &json!({

@@ -9,6 +9,7 @@ use super::{
     files::{self, Variables, inline},
 };
 use crate::{
+    applications::Service,
     facts::{NodeFile, placeholder},
     finding::{Findings, Place},
     fleet::Node,
@@ -58,13 +59,22 @@ pub(super) fn resolve(
         secrets: Vec::new(),
         masked_units: Vec::new(),
     };
+    let databases: Vec<SecretName> = fleet
+        .applications
+        .databases()
+        .map(Service::database_secret)
+        .collect();
     for role in &roles {
-        let secrets: Vec<&str> = role
+        let mut secrets: Vec<&str> = role
             .layers
             .iter()
             .flat_map(|l| &l.file.secrets)
             .map(|s| s.name.get_ref().as_str())
             .collect();
+        // Whoever may be the primary makes the databases of the services, with their passwords.
+        if entries::makes_databases(role) {
+            secrets.extend(databases.iter().map(SecretName::as_str));
+        }
         let mut context = context::package(fleet, role);
         context::extend_for_node(&mut context, fleet, machine, &members, &secrets);
         for layer in &role.layers {
