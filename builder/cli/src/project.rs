@@ -83,7 +83,7 @@ fn read_trees(app: &App, fleet: &Fleet, sources: &mut Sources, findings: &mut Fi
         let place = Place::new(fleet.source, span.clone());
         match read_tree(&app.dir.join(path)) {
             Ok(tree) => {
-                if let Some(page) = page.filter(|page| !tree.0.contains_key(*page)) {
+                if let Some(page) = page.filter(|page| !tree.entries.contains_key(*page)) {
                     findings.error(
                         "fleet::site-page",
                         place,

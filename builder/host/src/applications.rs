@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Component, Path, PathBuf},
 };
 
 use rolesmith_model::source::{Tree, TreeEntry};
+use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
 
 /// Largest sum of the files of a site or service, in bytes.
@@ -152,7 +154,40 @@ pub fn read_tree(dir: &Path) -> Result<Tree, TreeError> {
             path: dir.to_owned(),
         });
     }
-    Ok(Tree(entries))
+    Ok(Tree {
+        digest: digest(&entries),
+        entries,
+    })
+}
+
+/// SHA-256 over names, kinds and contents, the first 16 digits: enough to tell releases of one service apart, and readable.
+#[must_use]
+pub fn digest(entries: &BTreeMap<String, TreeEntry>) -> String {
+    let mut hash = Sha256::new();
+    let mut field = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    for (path, what) in entries {
+        field(path.as_bytes());
+        match what {
+            TreeEntry::File { bytes, executable } => {
+                field(if *executable { b"program" } else { b"file" });
+                field(bytes);
+            }
+            TreeEntry::Link(target) => {
+                field(b"link");
+                field(target.as_bytes());
+            }
+        }
+    }
+    hash.finalize()
+        .iter()
+        .take(8)
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// A link, unless it leads out of the directory that its path is relative to.
@@ -205,17 +240,17 @@ mod tests {
         symlink("../a/b/run", at("a/link")).unwrap();
         let tree = read_tree(dir.path()).unwrap();
         assert_eq!(
-            tree.0.keys().map(String::as_str).collect::<Vec<_>>(),
+            tree.entries.keys().map(String::as_str).collect::<Vec<_>>(),
             [".well-known/security.txt", "a/b/run", "a/link"]
         );
         assert!(matches!(
-            &tree.0["a/b/run"],
+            &tree.entries["a/b/run"],
             TreeEntry::File {
                 executable: true,
                 ..
             }
         ));
-        assert_eq!(tree.0["a/link"], TreeEntry::Link("../a/b/run".into()));
+        assert_eq!(tree.entries["a/link"], TreeEntry::Link("../a/b/run".into()));
     }
 
     #[test]

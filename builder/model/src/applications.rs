@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::ids::{RoleName, SecretName};
 
 pub use roles::add_roles;
-pub(crate) use roles::extend_context;
+pub(crate) use roles::{extend_context, extend_node_context};
 
 /// Longest name of a service or site: with the fleet's name and what stands between, a package's name stays readable.
 pub const NAME_LIMIT: usize = 24;

@@ -94,6 +94,8 @@ pub struct Network {
     pub load_balancer: Option<Ipv4Addr>,
     /// Where agents listen, in the private network.
     pub agent_port: u16,
+    /// Where edges reach the services of other nodes, in the private network.
+    pub edge_port: u16,
 }
 
 /// A machine.

@@ -129,6 +129,9 @@ pub struct NetworkEntry {
     /// Where nodes' agents speak to each other, in the private network. Default 7432.
     #[schemars(with = "Option<u16>")]
     pub agent_port: Option<Spanned<i64>>,
+    /// Where edges reach the services of other nodes, in the private network. Default 8443.
+    #[schemars(with = "Option<u16>")]
+    pub edge_port: Option<Spanned<i64>>,
 }
 
 /// [discovery]

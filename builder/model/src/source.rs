@@ -23,9 +23,14 @@ impl Source {
     }
 }
 
-/// A directory with everything below it, to be shipped as it is, by path relative to it.
+/// A directory with everything below it, to be shipped as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tree(pub BTreeMap<String, TreeEntry>);
+pub struct Tree {
+    /// By path relative to it.
+    pub entries: BTreeMap<String, TreeEntry>,
+    /// A value that is another one when anything in it is: the release of a service.
+    pub digest: String,
+}
 
 /// What stands in a [`Tree`]. Directories are there when something is in them.
 #[derive(Debug, Clone, PartialEq, Eq)]

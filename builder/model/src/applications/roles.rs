@@ -8,7 +8,7 @@ use tera::Context;
 use super::{SERVICE_PREFIX, SITE_PREFIX, Service, Site};
 use crate::{
     finding::{Findings, Place},
-    fleet::Fleet,
+    fleet::{Fleet, Node},
     ids::RoleName,
     role::{Layer, Role, Roles},
     role_file::RoleFile,
@@ -247,18 +247,91 @@ fn make(
 }
 
 /// Adds `service` or `site` to the variables of a role that was made of one.
-pub(crate) fn extend_context(context: &mut Context, fleet: &Fleet, role: &RoleName) {
+pub(crate) fn extend_context(context: &mut Context, fleet: &Fleet, role: &RoleName, release: &str) {
     let role = role.as_str();
     if let Some(name) = role.strip_prefix(SERVICE_PREFIX)
         && let Some(service) = fleet.applications.service(name)
     {
-        context.insert("service", &describe_service(service));
+        let mut described = describe_service(service);
+        described["release"] = json!(release);
+        context.insert("service", &described);
     }
     if let Some(name) = role.strip_prefix(SITE_PREFIX)
         && let Some(site) = fleet.applications.sites.iter().find(|s| s.name == name)
     {
         context.insert("site", site);
     }
+}
+
+/// How many other machines an edge turns to when its own service does not answer.
+const OTHERS: usize = 2;
+
+/// Adds the services, and to `site` the machines that stand in for this one, to the variables of a node.
+pub(crate) fn extend_node_context(
+    context: &mut Context,
+    fleet: &Fleet,
+    role: &RoleName,
+    node: &Node,
+    members: &[(&Node, &[RoleName])],
+) {
+    let services: Vec<_> = fleet
+        .applications
+        .services
+        .iter()
+        .map(|service| {
+            json!({
+                "name": service.name,
+                "port": service.port,
+                "health": service.health,
+                "role": service.role().as_str(),
+            })
+        })
+        .collect();
+    context.insert("services", &services);
+    let site = role
+        .as_str()
+        .strip_prefix(SITE_PREFIX)
+        .and_then(|name| fleet.applications.sites.iter().find(|s| s.name == name));
+    let Some(site) = site else { return };
+    let mut described = serde_json::to_value(site).expect("a site has a JSON form");
+    for (route, value) in site.routes.iter().zip(0..) {
+        let Some(service) = fleet.applications.service(&route.service) else {
+            continue;
+        };
+        described["routes"][value]["others"] = json!(others(fleet, &service.role(), node, members));
+    }
+    context.insert("site", &described);
+}
+
+/// The next machines after this one, in the order of names and round about, that have the service and an edge: so that the load of one that
+/// fails is spread.
+fn others(
+    fleet: &Fleet,
+    service: &RoleName,
+    node: &Node,
+    members: &[(&Node, &[RoleName])],
+) -> Vec<serde_json::Value> {
+    let fit = |(other, roles): &&(&Node, &[RoleName])| {
+        other.name != node.name
+            && other.address.is_some()
+            && roles.contains(service)
+            && roles.iter().any(|role| role.as_str() == SITE.role)
+    };
+    let (before, after): (Vec<_>, Vec<_>) = members
+        .iter()
+        .filter(fit)
+        .partition(|(other, _)| other.name < node.name);
+    after
+        .into_iter()
+        .chain(before)
+        .take(OTHERS)
+        .filter_map(|(other, _)| {
+            Some(json!({
+                "address": other.address?.to_string(),
+                "fqdn": format!("{}.{}", other.name, fleet.domain),
+            }))
+        })
+        .collect()
 }
 
 #[cfg(test)]

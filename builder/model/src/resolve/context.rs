@@ -11,11 +11,16 @@ use crate::{
     ids::RoleName,
     manifest::CONF_DIR,
     role::Role,
+    source::Sources,
 };
 
 /// Variables of scope "package" for a role.
 #[must_use]
-pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
+pub(super) fn package(fleet: &Fleet, role: &Role, sources: &Sources) -> Context {
+    let release = sources
+        .trees
+        .get(role.name.as_str())
+        .map_or("unbuilt", |tree| tree.digest.as_str());
     let mut context = Context::new();
     context.insert(
         "fleet",
@@ -34,6 +39,7 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
             "public_interface": fleet.network.public_interface,
             "load_balancer": fleet.network.load_balancer.map(|a| a.to_string()),
             "agent_port": fleet.network.agent_port,
+            "edge_port": fleet.network.edge_port,
         }),
     );
     let upstream = match fleet.repository.upstream {
@@ -70,7 +76,7 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
     context.insert("role", &json!({ "name": role.name.as_str() }));
     context.insert("conf", &format!("{CONF_DIR}/{}", role.name));
     context.insert("package", &fleet.package_of(&role.name));
-    applications::extend_context(&mut context, fleet, &role.name);
+    applications::extend_context(&mut context, fleet, &role.name, release);
     context
 }
 
@@ -96,6 +102,7 @@ fn describe(fleet: &Fleet, node: &Node, roles: &[RoleName]) -> Value {
 pub(super) fn extend_for_node(
     context: &mut Context,
     fleet: &Fleet,
+    role: &RoleName,
     node: &Node,
     members: &[(&Node, &[RoleName])],
     secrets: &[&str],
@@ -111,6 +118,7 @@ pub(super) fn extend_for_node(
         .map(|(n, r)| describe(fleet, n, r))
         .collect();
     context.insert("members", &all);
+    applications::extend_node_context(context, fleet, role, node, members);
     let secret: Map<String, Value> = secrets
         .iter()
         .map(|name| (name.replace('-', "_"), Value::String(placeholder(name))))

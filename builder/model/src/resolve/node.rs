@@ -75,8 +75,8 @@ pub(super) fn resolve(
         if entries::makes_databases(role) {
             secrets.extend(databases.iter().map(SecretName::as_str));
         }
-        let mut context = context::package(fleet, role);
-        context::extend_for_node(&mut context, fleet, machine, &members, &secrets);
+        let mut context = context::package(fleet, role, inputs.sources);
+        context::extend_for_node(&mut context, fleet, &role.name, machine, &members, &secrets);
         for layer in &role.layers {
             let mut paths = BTreeSet::new();
             for entry in layer.file.files.iter().filter(|f| f.scope == Scope::Node) {
@@ -286,7 +286,7 @@ fn one_owner_a_path(
 
 /// Where a role says that it ships a path.
 fn entry_of(inputs: &Inputs<'_>, role: &Role, path: &str) -> Place {
-    let context = context::package(inputs.fleet, role);
+    let context = context::package(inputs.fleet, role, inputs.sources);
     let is_path = |text: &str| crate::template::render(text, &context).is_ok_and(|p| p == path);
     role.layers
         .iter()

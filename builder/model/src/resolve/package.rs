@@ -26,7 +26,7 @@ pub(super) fn resolve(
     role: &Role,
     findings: &mut Findings,
 ) -> (Option<Package>, Option<RolePlan>) {
-    let context = context::package(inputs.fleet, role);
+    let context = context::package(inputs.fleet, role, inputs.sources);
     let mut work = Work {
         inputs,
         role,

@@ -246,7 +246,7 @@ impl Work<'_> {
             let made = sources.trees.get(self.role.name.as_str());
             let prefix = format!("{}/", entry.source.get_ref().trim_end_matches('/'));
             let mut found = false;
-            for (below, what) in made.iter().flat_map(|tree| &tree.0) {
+            for (below, what) in made.iter().flat_map(|tree| &tree.entries) {
                 found = true;
                 let (content, mode) = match what {
                     TreeEntry::File { bytes, executable } => {
