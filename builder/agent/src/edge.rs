@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 pub use look::{Looks, look};
 pub use readiness::{Limits, Readiness, Verdict};
-pub use server::{SOCKET, run};
+pub use server::{LEAVING, SOCKET, run};
 
 /// Rendered by the role edge for each of its nodes.
 pub const SETTINGS_FILE: &str = "/var/lib/rolesmith/conf/edge/edge.json";

@@ -19,6 +19,9 @@ use crate::notify::Notifier;
 /// Where nginx connects.
 pub const SOCKET: &str = "/run/rolesmith-edge/http.sock";
 
+/// There while nginx is about to be stopped. nginx's unit removes it before it starts.
+pub const LEAVING: &str = "/run/rolesmith-edge/leaving";
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long nginx may take to send a request.
@@ -73,7 +76,7 @@ pub async fn run(root: &Root, socket: &Path, settings: Settings) -> io::Result<(
 
 /// The verdict of this moment: whether the node is drained is looked at for each answer, since it acts at once.
 fn judge(root: &Root, readiness: &mut Readiness) -> Verdict {
-    readiness.drain(drain::since(root).is_some());
+    readiness.drain(drain::since(root).is_some() || root.join(LEAVING).exists());
     readiness.verdict()
 }
 
