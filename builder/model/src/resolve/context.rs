@@ -4,7 +4,10 @@ use serde_json::{Map, Value, json};
 use tera::Context;
 
 use crate::{
-    facts::{ADDRESS_PLACEHOLDER, CA_FILE, KEY_FILE, NODES_DIR, placeholder},
+    facts::{
+        ADDRESS_PLACEHOLDER, APPLICATION_CERTIFICATE, APPLICATION_KEY_FILE, CA_FILE, KEY_FILE,
+        NODES_DIR, placeholder,
+    },
     fleet::{Fleet, Node},
     fleet_file::Upstream,
     ids::RoleName,
@@ -120,6 +123,8 @@ pub(super) fn extend_for_node(
             "key": KEY_FILE,
             "cert": format!("{NODES_DIR}/{}/cert.pem", node.name),
             "ca": CA_FILE,
+            "application_key": APPLICATION_KEY_FILE,
+            "application_cert": format!("{NODES_DIR}/{}/{APPLICATION_CERTIFICATE}", node.name),
         }),
     );
 }
