@@ -9,6 +9,7 @@
 //! [`discovery`] asks where members might be.
 
 pub mod act;
+pub mod application;
 pub mod apply;
 pub mod cli;
 pub mod cluster;

@@ -255,7 +255,8 @@ pub struct UnitEntry {
     /// What happens to it when its package or the node's files of this role change.
     #[serde(default)]
     pub on_change: OnChange,
-    /// What happens to it, while it runs, when the node's certificate or the list of trusted CAs changes (tls.cert, tls.ca).
+    /// What happens to it, while it runs, when the node's certificate, that of its applications or the list of trusted
+    /// CAs changes (tls.cert, tls.application_cert, tls.ca).
     #[serde(default = "nothing")]
     pub on_certificate: OnChange,
 }
@@ -279,7 +280,7 @@ pub struct DropInEntry {
     /// What happens to that unit on a change.
     #[serde(default)]
     pub on_change: OnChange,
-    /// What happens to that unit when the node's certificate or the list of trusted CAs changes.
+    /// What happens to that unit when the node's certificate, that of its applications or the list of trusted CAs changes.
     #[serde(default = "nothing")]
     pub on_certificate: OnChange,
 }

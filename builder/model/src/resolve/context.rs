@@ -5,7 +5,10 @@ use tera::Context;
 
 use crate::{
     applications,
-    facts::{ADDRESS_PLACEHOLDER, CA_FILE, KEY_FILE, NODES_DIR, placeholder},
+    facts::{
+        ADDRESS_PLACEHOLDER, APPLICATION_CERTIFICATE, APPLICATION_KEY_FILE, CA_FILE, KEY_FILE,
+        NODES_DIR, placeholder,
+    },
     fleet::{Fleet, Node},
     fleet_file::Upstream,
     ids::RoleName,
@@ -143,6 +146,8 @@ pub(super) fn extend_for_node(
             "key": KEY_FILE,
             "cert": format!("{NODES_DIR}/{}/cert.pem", node.name),
             "ca": CA_FILE,
+            "application_key": APPLICATION_KEY_FILE,
+            "application_cert": format!("{NODES_DIR}/{}/{APPLICATION_CERTIFICATE}", node.name),
         }),
     );
 }
