@@ -55,6 +55,10 @@ pub(super) fn made(service: &Path, given: &[TreeEntry]) -> Result<Vec<TreeEntry>
             content,
         });
     }
+    // Archives are what the program runs from with PnP, and a copy of node_modules otherwise.
+    if !entries.iter().any(|entry| entry.path == ".pnp.cjs") {
+        entries.retain(|entry| !entry.path.starts_with(".yarn/cache/"));
+    }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(entries)
 }
