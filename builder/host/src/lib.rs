@@ -15,3 +15,4 @@ pub mod mirror;
 pub mod publish;
 pub mod scan;
 pub mod secrets;
+pub mod services;
