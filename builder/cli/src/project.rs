@@ -1,13 +1,10 @@
 //! A fleet's directory, from its files to its plan.
 
-use std::sync::Arc;
-
-use rolesmith_host::{applications::read_tree, archive, load};
+use rolesmith_host::{archive, load};
 use rolesmith_model::{
     applications::add_roles,
     archive_names::ArchiveNames,
-    finding::{Finding, Findings, Place, Severity},
-    fleet::Fleet,
+    finding::{Finding, Findings, Severity},
     plan::{NodePlan, Plan},
     resolve::resolve,
     role::Roles,
@@ -18,6 +15,7 @@ use rolesmith_model::{
 pub use crate::keys::{Keys, SECRETS_DIR, kept, keys, seed, seed_of};
 use crate::{
     app::App,
+    applications::{self, Services},
     report::{self, Failure, Outcome},
 };
 
@@ -34,14 +32,14 @@ pub struct Inspected {
 /// Reads and checks everything.
 pub fn inspect(app: &App) -> Outcome<Inspected> {
     let sources = load::fleet(&app.dir).map_err(unreadable)?;
-    Ok(judge(app, sources))
+    Ok(judge(app, sources, Services::Inspected))
 }
 
 /// Checks the fleet's files with another text in the place of fleet.toml.
 pub fn inspect_with(app: &App, fleet: &str) -> Outcome<Inspected> {
     let mut sources = load::fleet(&app.dir).map_err(unreadable)?;
     sources.fleet = Some(sources.add("fleet.toml", fleet.as_bytes()));
-    Ok(judge(app, sources))
+    Ok(judge(app, sources, Services::Inspected))
 }
 
 fn unreadable(error: load::LoadError) -> Failure {
@@ -49,12 +47,12 @@ fn unreadable(error: load::LoadError) -> Failure {
 }
 
 /// Checks files that were read already.
-fn judge(app: &App, mut sources: Sources) -> Inspected {
+fn judge(app: &App, mut sources: Sources, services: Services) -> Inspected {
     let mut findings = Findings::new();
     let mut roles = Roles::load(&sources, &mut findings);
     let mut fleet = validate::fleet::load(&sources, &roles, &mut findings);
     if let Some(fleet) = &mut fleet {
-        read_trees(app, fleet, &mut sources, &mut findings);
+        applications::read(app, fleet, services, &mut sources, &mut findings);
         add_roles(&mut sources, &mut roles, fleet, &mut findings);
     }
     let plan = fleet.and_then(|fleet| {
@@ -68,49 +66,18 @@ fn judge(app: &App, mut sources: Sources) -> Inspected {
     }
 }
 
-/// Reads what sites and services consist of.
-fn read_trees(app: &App, fleet: &Fleet, sources: &mut Sources, findings: &mut Findings) {
-    let sites = fleet.applications.sites.iter().filter_map(|site| {
-        let root = site.root.as_ref()?;
-        Some((site.role(), root, &site.span, site.single_page.as_deref()))
-    });
-    let services = fleet
-        .applications
-        .services
-        .iter()
-        .map(|service| (service.role(), &service.source, &service.span, None));
-    for (role, path, span, page) in sites.chain(services) {
-        let place = Place::new(fleet.source, span.clone());
-        match read_tree(&app.dir.join(path)) {
-            Ok(tree) => {
-                if let Some(page) = page.filter(|page| !tree.entries.contains_key(*page)) {
-                    findings.error(
-                        "fleet::site-page",
-                        place,
-                        format!("{path} has no file {page}"),
-                        "`single_page` is what the edge answers for every other path",
-                        "create it, or correct its name",
-                    );
-                }
-                sources.trees.insert(role.to_string(), Arc::new(tree));
-            }
-            Err(error) => {
-                let help = error.help();
-                findings.error(
-                    "fleet::application-files",
-                    place,
-                    error.to_string(),
-                    "its package would be made of them",
-                    help,
-                );
-            }
-        }
-    }
-}
-
 /// The plan; errors and warnings are shown, and errors end the command.
 pub fn plan(app: &App) -> Outcome<Plan> {
-    let inspected = inspect(app)?;
+    show(app, inspect(app)?)
+}
+
+/// The same with the services' programs in it, for whoever packs them: their dependencies are installed.
+pub fn built_plan(app: &App) -> Outcome<Plan> {
+    let sources = load::fleet(&app.dir).map_err(unreadable)?;
+    show(app, judge(app, sources, Services::Built))
+}
+
+fn show(app: &App, inspected: Inspected) -> Outcome<Plan> {
     let told: Vec<Finding> = inspected
         .findings
         .into_iter()

@@ -85,6 +85,9 @@ pub fn are_no_members(fleet: &Fleet, node: &str, primary: &str, log_server: &str
         assert!(code != 0 && told.contains(refused), "{login}: {told}");
     }
     let answer = fleet.must(node, &relp(log_server, &NODE));
-    assert!(answer.starts_with("1 rsp ") && answer.contains("200 OK"), "{answer:?}");
+    assert!(
+        answer.starts_with("1 rsp ") && answer.contains("200 OK"),
+        "{answer:?}"
+    );
     assert_eq!(fleet.must(node, &relp(log_server, &APPLICATION)), "");
 }
