@@ -20,7 +20,7 @@ use crate::notify::Notifier;
 pub const SOCKET: &str = "/run/rolesmith-edge/http.sock";
 
 /// There while nginx is about to be stopped. nginx's unit removes it before it starts.
-pub const LEAVING: &str = "/run/rolesmith-edge/leaving";
+pub const LEAVING: &str = "/run/rolesmith/leaving";
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
