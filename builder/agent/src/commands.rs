@@ -3,13 +3,16 @@
 pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod database;
+pub(crate) mod databases;
 pub(crate) mod discover;
 pub(crate) mod drain;
+pub(crate) mod edge;
 pub(crate) mod facts;
 pub(crate) mod fetch;
 pub(crate) mod firewall;
 pub(crate) mod health;
 pub(crate) mod logs;
+pub(crate) mod migrate;
 pub(crate) mod poke;
 pub(crate) mod recover;
 pub(crate) mod redis;

@@ -9,12 +9,14 @@
 //! [`discovery`] asks where members might be.
 
 pub mod act;
+pub mod application;
 pub mod apply;
 pub mod cli;
 pub mod cluster;
 pub mod decide;
 pub mod discovery;
 pub mod drain;
+pub mod edge;
 pub mod fetch;
 pub mod files;
 pub mod firewall;
@@ -23,6 +25,7 @@ pub mod health;
 pub mod inputs;
 pub mod logs;
 pub mod lookout;
+pub mod migrate;
 pub mod net;
 pub mod notify;
 pub mod observe;

@@ -1,5 +1,6 @@
 //! The operator's machine: loading fleets, keys, publishing, mirroring.
 
+pub mod applications;
 pub mod archive;
 pub mod atomic;
 pub mod build;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use serde::Serialize;
 
 use crate::{
+    applications::Applications,
     facts::Discovery,
     fleet_file::Upstream,
     ids::{FleetName, NodeName, RoleName, Suite},
@@ -46,6 +47,8 @@ pub struct Fleet {
     pub nodes: BTreeMap<NodeName, Node>,
     /// Values that templates read as `database`, `redis` and `logs`.
     pub services: Services,
+    /// Its own programs, and what its edge serves.
+    pub applications: Applications,
     /// Values for roles' settings, with the place where each was set.
     pub settings: BTreeMap<String, BTreeMap<String, SettingValue>>,
 }
@@ -91,6 +94,8 @@ pub struct Network {
     pub load_balancer: Option<Ipv4Addr>,
     /// Where agents listen, in the private network.
     pub agent_port: u16,
+    /// Where edges reach the services of other nodes, in the private network.
+    pub edge_port: u16,
 }
 
 /// A machine.

@@ -13,6 +13,8 @@ pub mod recovery;
 pub mod status;
 
 #[cfg(feature = "build")]
+pub mod applications;
+#[cfg(feature = "build")]
 pub mod archive_names;
 #[cfg(feature = "build")]
 pub mod cluster_lock;

@@ -40,6 +40,9 @@ pub struct RoleFile {
     /// Symbolic links that the package ships.
     #[serde(default)]
     pub links: Vec<LinkEntry>,
+    /// Directories of the role that the package ships with everything in them.
+    #[serde(default)]
+    pub trees: Vec<TreeEntry>,
     /// Own systemd units.
     #[serde(default)]
     #[schemars(with = "Vec<UnitEntry>")]
@@ -47,6 +50,9 @@ pub struct RoleFile {
     /// Drop-ins for units that belong to Debian's packages.
     #[serde(default)]
     pub drop_ins: Vec<DropInEntry>,
+    /// Units of other roles or of Debian's packages that read this role's files, and take notice when these change.
+    #[serde(default)]
+    pub readers: Vec<ReaderEntry>,
     /// Units of Debian's packages that a fresh node masks, because the role runs its own instance instead. An existing
     /// machine keeps them as they are.
     #[serde(default)]
@@ -203,6 +209,33 @@ pub struct LinkEntry {
     pub target: Spanned<String>,
 }
 
+/// [[trees]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TreeEntry {
+    /// A directory of the role's directory.
+    #[schemars(with = "String")]
+    pub source: Spanned<String>,
+    /// Where it goes. May hold template variables.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+}
+
+/// [[readers]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReaderEntry {
+    /// The unit, such as nginx.service.
+    #[schemars(with = "String")]
+    pub unit: Spanned<String>,
+    /// What happens to it, while it runs, when this role's package or its files of the node change.
+    #[serde(default)]
+    pub on_change: OnChange,
+    /// What happens to it when the node's certificate or the list of trusted CAs changes.
+    #[serde(default = "nothing")]
+    pub on_certificate: OnChange,
+}
+
 /// [[units]]
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -222,7 +255,8 @@ pub struct UnitEntry {
     /// What happens to it when its package or the node's files of this role change.
     #[serde(default)]
     pub on_change: OnChange,
-    /// What happens to it, while it runs, when the node's certificate or the list of trusted CAs changes (tls.cert, tls.ca).
+    /// What happens to it, while it runs, when the node's certificate, that of its applications or the list of trusted
+    /// CAs changes (tls.cert, tls.application_cert, tls.ca).
     #[serde(default = "nothing")]
     pub on_certificate: OnChange,
 }
@@ -246,7 +280,7 @@ pub struct DropInEntry {
     /// What happens to that unit on a change.
     #[serde(default)]
     pub on_change: OnChange,
-    /// What happens to that unit when the node's certificate or the list of trusted CAs changes.
+    /// What happens to that unit when the node's certificate, that of its applications or the list of trusted CAs changes.
     #[serde(default = "nothing")]
     pub on_certificate: OnChange,
 }

@@ -15,7 +15,8 @@ fn ask(fleet: &Fleet, node: &str, question: &str) -> String {
     )
 }
 
-fn primary(fleet: &Fleet) -> &'static str {
+/// The node whose database takes writes.
+pub fn primary(fleet: &Fleet) -> &'static str {
     let primaries: Vec<&str> = NODES
         .into_iter()
         .filter(|node| ask(fleet, node, "SELECT pg_is_in_recovery()") == "f\n")

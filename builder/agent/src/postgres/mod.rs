@@ -12,6 +12,7 @@ mod clone;
 mod commit;
 mod conf;
 mod create;
+pub mod databases;
 mod look;
 mod pooler;
 mod repmgr;

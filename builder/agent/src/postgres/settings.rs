@@ -19,6 +19,10 @@ pub const KEY_DIR: &str = "/run/rolesmith-database";
 pub const SOCKET_DIR: &str = "/run/rolesmith-postgresql";
 /// The unit that runs the server.
 pub const UNIT: &str = "rolesmith-postgresql.service";
+/// The unit that makes the databases of the fleet's services.
+pub const DATABASES_UNIT: &str = "rolesmith-databases.service";
+/// What it makes, rendered by the role db-primary-capable for each of its nodes.
+pub const DATABASES_FILE: &str = "/var/lib/rolesmith/conf/db-primary-capable/databases.json";
 /// The PostgreSQL role of replication, repmgr and the agents of other nodes; it needs a certificate of the fleet.
 pub const PEER_ROLE: &str = "repmgr";
 /// The database of repmgr's extension.

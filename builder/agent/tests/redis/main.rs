@@ -8,6 +8,7 @@
     reason = "tests run real tools"
 )]
 
+mod applications;
 mod fleet;
 mod roll_over;
 

@@ -215,6 +215,14 @@ fn a_role_of_the_fleets_own_becomes_what_it_says() {
         own.starts_with("# jobs-1 of acme\nlisten = \"10.77.0.21:9100\"\n"),
         "{own}"
     );
+    let application = "application = [\"/etc/rolesmith/application.key\", \
+                       \"/usr/lib/rolesmith/facts/nodes/jobs-1/application.pem\"]\n";
+    assert!(own.ends_with(application), "{own}");
+    for name in ["app-1", "jobs-1"] {
+        let path = format!("{node}/{name}/application.pem");
+        let mode = deb::contents(&facts).remove(&path);
+        assert_eq!(mode.as_deref(), Some("-rw-r--r-- root/root"), "{path}");
+    }
     assert!(
         !own.contains("provider gave"),
         "a secret is in the facts: {own}"

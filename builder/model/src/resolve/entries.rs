@@ -17,7 +17,7 @@ use crate::{
     role_file::PortValue,
 };
 
-pub(super) use cluster::cluster;
+pub(super) use cluster::{cluster, makes_databases};
 pub(super) use health::health;
 pub(super) use jails::jails;
 pub(super) use lines::{lines, sysctl, sysusers_line, tmpfiles_line};

@@ -9,6 +9,7 @@ use super::{
     files::{self, Variables, inline},
 };
 use crate::{
+    applications::Service,
     facts::{NodeFile, placeholder},
     finding::{Findings, Place},
     fleet::Node,
@@ -58,15 +59,24 @@ pub(super) fn resolve(
         secrets: Vec::new(),
         masked_units: Vec::new(),
     };
+    let databases: Vec<SecretName> = fleet
+        .applications
+        .databases()
+        .map(Service::database_secret)
+        .collect();
     for role in &roles {
-        let secrets: Vec<&str> = role
+        let mut secrets: Vec<&str> = role
             .layers
             .iter()
             .flat_map(|l| &l.file.secrets)
             .map(|s| s.name.get_ref().as_str())
             .collect();
-        let mut context = context::package(fleet, role);
-        context::extend_for_node(&mut context, fleet, machine, &members, &secrets);
+        // Whoever may be the primary makes the databases of the services, with their passwords.
+        if entries::makes_databases(role) {
+            secrets.extend(databases.iter().map(SecretName::as_str));
+        }
+        let mut context = context::package(fleet, role, inputs.sources);
+        context::extend_for_node(&mut context, fleet, &role.name, machine, &members, &secrets);
         for layer in &role.layers {
             let mut paths = BTreeSet::new();
             for entry in layer.file.files.iter().filter(|f| f.scope == Scope::Node) {
@@ -276,7 +286,7 @@ fn one_owner_a_path(
 
 /// Where a role says that it ships a path.
 fn entry_of(inputs: &Inputs<'_>, role: &Role, path: &str) -> Place {
-    let context = context::package(inputs.fleet, role);
+    let context = context::package(inputs.fleet, role, inputs.sources);
     let is_path = |text: &str| crate::template::render(text, &context).is_ok_and(|p| p == path);
     role.layers
         .iter()

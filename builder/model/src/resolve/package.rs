@@ -26,7 +26,7 @@ pub(super) fn resolve(
     role: &Role,
     findings: &mut Findings,
 ) -> (Option<Package>, Option<RolePlan>) {
-    let context = context::package(inputs.fleet, role);
+    let context = context::package(inputs.fleet, role, inputs.sources);
     let mut work = Work {
         inputs,
         role,
@@ -58,8 +58,10 @@ pub(super) fn resolve(
     for layer in &role.layers {
         work.packaged_files(layer, findings);
         work.links(layer, findings);
+        work.trees(layer, findings);
         work.units(layer, findings);
         work.drop_ins(layer, findings);
+        work.readers(layer, findings);
         work.fragments(layer, findings);
         work.masked_units(layer, findings);
         work.variables(layer, findings);

@@ -1,5 +1,6 @@
 //! Checks a fleet.toml and makes a [`Fleet`] of it.
 
+mod applications;
 mod database;
 mod network;
 mod nodes;
@@ -150,6 +151,7 @@ impl Check<'_> {
         self.distinct_addresses(&file, network.as_ref());
         self.redis_fits(&file, &nodes, services.redis.max_memory);
         services.database.synchronous = self.database(&file, &nodes);
+        let applications = self.applications(&file, &nodes, &services);
         let settings = self.settings(&file);
         if self.findings.has_errors() {
             return None;
@@ -166,6 +168,7 @@ impl Check<'_> {
             discovery,
             nodes,
             services,
+            applications,
             settings,
         })
     }
