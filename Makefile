@@ -75,13 +75,17 @@ drill:
 test:
 	builder/setup test
 	$(MAKE) test-fast
-	$(MAKE) test-publish test-redis test-nodes
+	$(MAKE) test-publish test-services test-redis test-nodes
 
 test-fast:
 	cargo test --locked --workspace
 
 test-publish:
 	cargo test --locked --package rolesmith-host --test publish -- --ignored --skip child_
+
+# The real npm and yarn of both suites, in trees of Debian that stay in target/ (1.5 GB); they need the npm registry.
+test-services:
+	cargo test --locked --package rolesmith-host --test services -- --ignored --skip child_
 
 # Real Redis and Sentinel on loopback addresses; a test has a dozen processes, so not all at once.
 test-redis:
@@ -132,4 +136,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-redis test-nodes root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-nodes root-test test-all lint bench clean

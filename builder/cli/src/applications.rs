@@ -68,7 +68,7 @@ pub fn read(
         let place = Place::new(fleet.source, service.span.clone());
         let source = app.dir.join(&service.source);
         let result = match services {
-            Services::Inspected => services::inspect(&source, fleet.suite).map(|_| None),
+            Services::Inspected => services::inspect(&source, fleet.suite, false).map(|_| None),
             Services::Built => build(app, fleet, service, &source, &mut registry).map(Some),
         };
         match result {
@@ -110,7 +110,7 @@ fn build(
 ) -> Result<services::Tree, ServiceError> {
     let registry = match registry {
         Some(registry) => registry,
-        None => registry.insert(Registry::from_environment(std::env::vars())?),
+        None => registry.insert(Registry::from_environment(std::env::vars_os())?),
     };
     let steps = Steps::new(app);
     let request = ServiceBuild {

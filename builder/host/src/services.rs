@@ -124,10 +124,14 @@ pub fn build(
     })
 }
 
-/// Says what a source directory is, and what is wrong with it: without network, root or a Debian tree.
+/// Says what a source directory is, and what is wrong with it: without network, root or a Debian tree. `native` is as in
+/// [`ServiceBuild`].
 ///
 /// # Errors
 /// [`ServiceError`] with the file, the reason and what to do.
-pub fn inspect(source: &Path, suite: Suite) -> Result<Kind, ServiceError> {
-    kind::of(&Snapshot::read(source)?, suite)
+pub fn inspect(source: &Path, suite: Suite, native: bool) -> Result<Kind, ServiceError> {
+    let snapshot = Snapshot::read(source)?;
+    let kind = kind::of(&snapshot, suite)?;
+    judge::entries(&snapshot.shipped(), native)?;
+    Ok(kind)
 }

@@ -10,7 +10,7 @@ use super::judge::SIZE_LIMIT;
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// The source directory is not there.
-    #[error("{} is not a directory", .0.display())]
+    #[error("there is no directory {}", .0.display())]
     NoSource(PathBuf),
     /// A file of the source says something that cannot be done.
     #[error("{}", place(file, *line, reason))]
@@ -87,7 +87,7 @@ pub enum ServiceError {
     },
     /// The registry has another file under the pinned package manager's name.
     #[error(
-        "the registry's {spec} is not the one that packageManager in package.json names: its digest is {found}"
+        "packageManager in package.json names another {spec} than the registry has: that one's digest is {found}"
     )]
     WrongTool {
         /// Name and version.
@@ -112,7 +112,7 @@ impl ServiceError {
     #[must_use]
     pub fn help(&self) -> Cow<'static, str> {
         match self {
-            Self::NoSource(_) => "name the directory of the service's files".into(),
+            Self::NoSource(_) => "create it, or correct its path in fleet.toml".into(),
             Self::Source { help, .. } => help.clone().into(),
             Self::Name(_) => "rename it, or leave it out with a line in .rolesmithignore".into(),
             Self::Special(_) => "remove it, or leave it out with a line in .rolesmithignore".into(),
@@ -132,7 +132,9 @@ impl ServiceError {
             Self::Install { .. } => {
                 "run the same package manager in the source directory and commit its lock file; a registry other than the public one is named in ~/.npmrc or the environment (docs/services.md)".into()
             }
-            Self::WrongTool { .. } => "somebody changed the file or the field: `corepack use` writes what is right".into(),
+            Self::WrongTool { .. } => {
+                "corepack writes the digest of yarn's own download, and registries have another file: put yarn into the source with `yarn set version VERSION --yarn-path`".into()
+            }
             Self::Io { .. } => "see whether it exists, whether it may be read and written, and whether there is room".into(),
         }
     }

@@ -105,7 +105,7 @@ pub(super) fn ensure(
     }
     write(&service, &inputs)?;
     progress(&format!(
-        "{}: {manager} installs the dependencies",
+        "{}: installing dependencies ({manager})",
         request.name
     ));
     run(manager, &sandbox, cache)?;

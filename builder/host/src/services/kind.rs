@@ -23,7 +23,7 @@ pub enum Kind {
 /// Who installs the dependencies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Manager {
-    /// `npm ci`, with Debian's npm, whatever npm packageManager names: the lock file decides what comes out.
+    /// `npm ci`, with Debian's npm.
     Npm,
     /// `yarn install --frozen-lockfile` of yarn 1.
     Yarn1(Yarn),
@@ -31,12 +31,13 @@ pub enum Manager {
     Yarn4(Yarn),
 }
 
-/// Where yarn comes from.
+/// Where yarn comes from, in the order in which it is looked for: the project's own file, Debian's, the registry. Debian's is used
+/// whatever release packageManager names: the lock file decides what comes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Yarn {
     /// Debian's yarnpkg of the suite: 1.22 in bookworm, 4.1 in trixie.
     Debian,
-    /// From the registry, by the digest in packageManager, as corepack does it.
+    /// From the registry, by the digest in packageManager.
     Pinned(Pin),
     /// A file of the source, which `.yarnrc` (`yarn-path`) or `.yarnrc.yml` (`yarnPath`) names: its path.
     Vendored(String),
@@ -114,40 +115,39 @@ pub(super) fn of(snapshot: &Snapshot, suite: Suite) -> Result<Kind, ServiceError
     if let Some((manager, line)) = named {
         agrees(lock, format, manager, line)?;
     }
-    let yarn = || -> Result<Yarn, ServiceError> {
-        if let Some(path) = vendored(snapshot, format)? {
-            return Ok(Yarn::Vendored(path));
-        }
-        match (named, format, suite) {
-            (Some((text, line)), ..) => Ok(Yarn::Pinned(Pin::parse(text, line)?)),
-            (None, Format::Yarn1, Suite::Bookworm) | (None, Format::Yarn4, Suite::Trixie) => {
-                Ok(Yarn::Debian)
-            }
-            (None, ..) => Err(ServiceError::source_says(
-                lock,
-                None,
-                format!(
-                    "is of yarn {}, and the yarnpkg of Debian {suite} is yarn {}",
-                    if format == Format::Yarn1 { "1" } else { "4" },
-                    if suite == Suite::Bookworm {
-                        "1.22"
-                    } else {
-                        "4.1"
-                    }
-                ),
-                if format == Format::Yarn1 {
-                    "say which one to fetch: add \"packageManager\": \"yarn@1.22.22\" to package.json"
-                } else {
-                    "say which one to fetch: `corepack use yarn@4` writes its version and digest into package.json"
-                },
-            )),
-        }
+    let yarn = || match vendored(snapshot, format)? {
+        Some(path) => Ok(Yarn::Vendored(path)),
+        None => available(lock, format, named, suite),
     };
     Ok(Kind::Node(Some(match format {
         Format::Npm => Manager::Npm,
         Format::Yarn1 => Manager::Yarn1(yarn()?),
         Format::Yarn4 => Manager::Yarn4(yarn()?),
     })))
+}
+
+/// Debian's yarn where it is of the lock file's kind, else the one that the project pins.
+fn available(
+    lock: &str,
+    format: Format,
+    named: Option<(&str, Option<usize>)>,
+    suite: Suite,
+) -> Result<Yarn, ServiceError> {
+    let (there, reason) = match (format, suite) {
+        (Format::Yarn1, Suite::Trixie) => ("4.1", "is of yarn 1"),
+        (Format::Yarn4, Suite::Bookworm) => ("1.22", "is of yarn 4"),
+        _ => return Ok(Yarn::Debian),
+    };
+    if let Some((text, line)) = named {
+        return Ok(Yarn::Pinned(Pin::parse(text, line)?));
+    }
+    let reason = format!("{reason}, and the yarnpkg of Debian {suite} is yarn {there}");
+    let help = if format == Format::Yarn1 {
+        "say which one to fetch: add \"packageManager\": \"yarn@1.22.22\" to package.json"
+    } else {
+        "put yarn into the source: `yarn set version stable --yarn-path`, and commit .yarnrc.yml and .yarn/releases"
+    };
+    Err(ServiceError::source_says(lock, None, reason, help))
 }
 
 /// Whether packageManager names the package manager whose lock file is there.

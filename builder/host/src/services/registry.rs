@@ -4,12 +4,16 @@
 //! change what is installed are left out, so that two people get the same tree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{ServiceError, io_error};
+use text::{login_of, named_variables, npm_setting, npmrc_lines};
+
+mod text;
 
 /// npm's settings of connections (npmjs.com, "config"); `cafile` is read here and replaced by one file that has them all.
 const CONNECTION: [&str; 18] = [
@@ -88,14 +92,19 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// Reads what the environment and the npmrc files that it leads to say.
+    /// Reads what the environment ([`std::env::vars_os`]) and the npmrc files that it leads to say.
     ///
     /// # Errors
     /// [`ServiceError::Io`] for a file that is there and cannot be read.
     pub fn from_environment(
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ServiceError> {
-        let environment: BTreeMap<String, String> = variables.into_iter().collect();
+        // An empty variable is what a script writes that means none.
+        let environment: BTreeMap<String, String> = variables
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
         let mut this = Self {
             environment,
             ..Self::default()
@@ -323,41 +332,6 @@ impl Registry {
         }
         text
     }
-}
-
-/// The setting of npm that a variable stands for: npm_config_fetch_timeout is fetch-timeout.
-fn npm_setting(variable: &str) -> Option<String> {
-    let name = variable.to_ascii_lowercase();
-    Some(name.strip_prefix("npm_config_")?.replace('_', "-"))
-}
-
-/// Keys and values of an npmrc.
-fn npmrc_lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.lines().filter_map(|line| {
-        let line = line.trim();
-        if line.starts_with(['#', ';', '[']) {
-            return None;
-        }
-        let (key, value) = line.split_once('=')?;
-        Some((key.trim(), value.trim().trim_matches(['"', '\''])))
-    })
-}
-
-/// Names in `${NAME}`, `${NAME-default}` and `${NAME:-default}`.
-fn named_variables(text: &str) -> impl Iterator<Item = &str> {
-    text.split("${").skip(1).filter_map(|rest| {
-        let inner = rest.split('}').next()?;
-        let end = inner
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(inner.len());
-        (end > 0).then_some(&inner[..end])
-    })
-}
-
-/// User and password of a URL.
-fn login_of(url: &str) -> Option<&str> {
-    let place = url.split_once("://")?.1.split('/').next()?;
-    Some(place.rsplit_once('@')?.0).filter(|login| !login.is_empty())
 }
 
 #[cfg(test)]

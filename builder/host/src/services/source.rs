@@ -175,7 +175,7 @@ fn entry(path: &str, content: &TreeContent) -> TreeEntry {
 fn manager_reads(path: &str, directory: bool) -> bool {
     if directory {
         let inside = |part: &&str| path == *part || path.starts_with(&format!("{part}/"));
-        return path == ".yarn" || YARN_PARTS.iter().any(|part| inside(&part));
+        return path == ".yarn" || YARN_PARTS.iter().any(inside);
     }
     MANIFESTS.contains(&path)
         || SETTINGS.contains(&path)

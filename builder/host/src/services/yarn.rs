@@ -19,13 +19,16 @@ const YARN_1: (&str, &str) = (
     "sha512.a6b2f7906b721bba3d67d4aff083df04dad64c399707841b7acf00f6b133b7ac24255f2652fa22ae3534329dc6180534e98d17432037ff6fd140556e2bb3137e",
 );
 
+/// What always works.
+const OWN_FILE: &str = "put yarn into the source: `yarn set version VERSION --yarn-path`, and commit .yarnrc.yml and .yarn/releases";
+
 /// A release of yarn, by its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
     /// Its version, such as `4.9.1`.
     pub version: String,
     /// Algorithm (sha224, sha256, sha384 or sha512), a dot, and the digest, hexadecimal: of the archive for yarn 1, of the program in
-    /// it for later ones, as corepack takes it.
+    /// it for later ones, as corepack takes it of a registry. Of yarn's own downloads, where it looks first, it is another one.
     pub digest: String,
 }
 
@@ -40,13 +43,8 @@ impl Pin {
             Some((version, digest)) => (version, digest),
             None if rest == YARN_1.0 => YARN_1,
             None => {
-                let help = format!(
-                    "`corepack use yarn@{rest}` writes it; what runs here must be the same tomorrow"
-                );
-                return Err(wrong(
-                    format!("packageManager names {text:?} without its digest"),
-                    help,
-                ));
+                let reason = format!("packageManager names {text:?} without its digest");
+                return Err(wrong(reason, OWN_FILE.to_owned()));
             }
         };
         // It becomes part of an argument and of a file's name.
@@ -66,7 +64,7 @@ impl Pin {
             format!(
                 "packageManager is {text:?}, which is not yarn@VERSION+ALGORITHM.DIGEST with SHA-2"
             ),
-            "`corepack use yarn@VERSION` writes it".to_owned(),
+            OWN_FILE.to_owned(),
         ))
     }
 

@@ -63,10 +63,9 @@ fn credentials_are_not_in_what_is_said() {
         ("OWN_TOKEN", "t0k3n"),
         ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
     ];
-    let registry = Registry::from_environment(
-        settings.map(|(name, value)| (name.to_owned(), value.to_owned())),
-    )
-    .unwrap();
+    let registry =
+        Registry::from_environment(settings.map(|(name, value)| (name.into(), value.into())))
+            .unwrap();
     let error = place.build_with(Suite::Trixie, &registry).unwrap_err();
     assert!(matches!(error, ServiceError::Install { .. }));
     let said = format!("{error} {error:?} {}", error.help());

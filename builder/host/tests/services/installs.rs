@@ -141,6 +141,12 @@ fn yarn_4_with_node_modules_and_with_pnp() {
     );
     assert_eq!(Place::with(&modules).build(Suite::Trixie).unwrap(), tree);
 
+    // Another release than Debian's makes no difference to what the lock file says.
+    let other = PACKAGE.replace(
+        "\"private\"",
+        "\"packageManager\": \"yarn@4.9.1\",\n  \"private\"",
+    );
+    let files = [("package.json", other.as_str()), files[1], files[2]];
     let tree = Place::with(&files).build(Suite::Trixie).unwrap();
     let (resolver, _) = file(&tree, ".pnp.cjs");
     let resolver = String::from_utf8_lossy(resolver);

@@ -61,7 +61,7 @@ impl Place {
     }
 
     pub(crate) fn build(&self, suite: Suite) -> Result<Tree, ServiceError> {
-        let registry = Registry::from_environment(std::env::vars()).unwrap();
+        let registry = Registry::from_environment(std::env::vars_os()).unwrap();
         self.build_with(suite, &registry)
     }
 
@@ -91,7 +91,7 @@ impl Place {
     pub(crate) fn installs(&self) -> usize {
         let said = self.said.lock().unwrap();
         said.iter()
-            .filter(|text| text.ends_with("installs the dependencies"))
+            .filter(|text| text.contains("installing dependencies"))
             .count()
     }
 }

@@ -15,7 +15,7 @@ fn inspect(files: &[(&str, &str)], suite: Suite) -> Result<Kind, ServiceError> {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    super::super::inspect(dir.path(), suite)
+    super::super::inspect(dir.path(), suite, false)
 }
 
 fn manager(files: &[(&str, &str)], suite: Suite) -> Manager {
@@ -95,19 +95,36 @@ fn the_lock_file_names_the_package_manager() {
         "yarn.lock",
         None,
         "is of yarn 4, and the yarnpkg of Debian bookworm is yarn 1.22",
-        "corepack use yarn@4",
+        "--yarn-path",
     );
 }
 
 #[test]
-fn a_pinned_yarn_is_the_same_on_both_suites() {
-    let package = r#"{"dependencies": {"ms": "2.1.3"}, "packageManager": "yarn@1.22.22"}"#;
-    for suite in Suite::ALL {
-        match manager(&[("package.json", package), ("yarn.lock", YARN_1)], suite) {
-            Manager::Yarn1(Yarn::Pinned(pin)) => assert_eq!(pin.version, "1.22.22"),
-            other => panic!("{other:?}"),
-        }
+fn a_pinned_yarn_is_for_where_debian_has_none() {
+    let named = |text: &str| {
+        format!("{{\"dependencies\": {{\"ms\": \"2.1.3\"}},\n\"packageManager\": \"{text}\"}}")
+    };
+    let package = named("yarn@1.22.22");
+    let files = [("package.json", package.as_str()), ("yarn.lock", YARN_1)];
+    assert_eq!(
+        manager(&files, Suite::Bookworm),
+        Manager::Yarn1(Yarn::Debian)
+    );
+    match manager(&files, Suite::Trixie) {
+        Manager::Yarn1(Yarn::Pinned(pin)) => assert_eq!(pin.version, "1.22.22"),
+        other => panic!("{other:?}"),
     }
+    let package = named("yarn@4.9.1");
+    let files = [("package.json", package.as_str()), ("yarn.lock", YARN_4)];
+    assert_eq!(manager(&files, Suite::Trixie), Manager::Yarn4(Yarn::Debian));
+    refused(
+        &files,
+        Suite::Bookworm,
+        "package.json",
+        Some(2),
+        "without its digest",
+        "--yarn-path",
+    );
 }
 
 #[test]

@@ -11,7 +11,8 @@ fn registry(npmrc: &str, variables: &[(&str, &str)]) -> Registry {
     let given = variables
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Registry::from_environment(given.chain(fixed)).unwrap()
+    let all = given.chain(fixed);
+    Registry::from_environment(all.map(|(name, value)| (name.into(), value.into()))).unwrap()
 }
 
 fn variables(registry: &Registry) -> Vec<String> {
@@ -30,6 +31,7 @@ fn settings_of_connections_pass_and_others_do_not() {
         &[
             ("TOKEN", "s3cret-token"),
             ("EDITOR", "vi"),
+            ("https_proxy", ""),
             ("NPM_CONFIG_MAXSOCKETS", "3"),
             ("npm_config_prefix", "/x"),
         ],
