@@ -291,8 +291,7 @@ impl Lab {
 
     fn node(&self, name: &str) -> Result<&NodeState> {
         self.state
-            .nodes
-            .get(name)
+            .machine(name)
             .ok_or_else(|| LabError::NoNode(name.to_owned()))
     }
 

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     cut::Cut,
     error::{LabError, Result},
+    outside,
     process::Process,
 };
 
@@ -37,6 +38,9 @@ pub(crate) struct State {
     pub(crate) server: Option<ServerState>,
     /// The nodes by name.
     pub(crate) nodes: BTreeMap<String, NodeState>,
+    /// The machine outside the fleet, which a lab may have besides its nodes.
+    #[serde(default)]
+    pub(crate) outside: Option<NodeState>,
     /// Frames that are lost on purpose.
     #[serde(default)]
     pub(crate) cuts: BTreeSet<Cut>,
@@ -55,10 +59,10 @@ pub(crate) struct ServerState {
     pub(crate) process: Option<Process>,
 }
 
-/// A node.
+/// A node, or the machine outside the fleet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodeState {
-    /// The node's number in this lab, never given twice.
+    /// The machine's number in this lab, never given twice.
     pub(crate) index: u32,
     /// Address in the private network.
     pub(crate) address: Ipv4Addr,
@@ -152,6 +156,7 @@ impl State {
             id: format!("lab-{name}-{short}"),
             server: None,
             nodes: BTreeMap::new(),
+            outside: None,
             cuts: BTreeSet::new(),
         }
     }
@@ -165,10 +170,31 @@ impl State {
         format!("{id}/{part}-{:x}", since.as_nanos())
     }
 
-    /// The smallest number that no node has.
+    /// The node of that name, or the machine outside the fleet.
+    pub(crate) fn machine(&self, name: &str) -> Option<&NodeState> {
+        match &self.outside {
+            Some(outside) if name == outside::NAME => Some(outside),
+            _ => self.nodes.get(name),
+        }
+    }
+
+    /// As [`State::machine`], to be changed.
+    pub(crate) fn machine_mut(&mut self, name: &str) -> Option<&mut NodeState> {
+        match &mut self.outside {
+            Some(outside) if name == outside::NAME => Some(outside),
+            _ => self.nodes.get_mut(name),
+        }
+    }
+
+    /// All nodes, and the machine outside the fleet.
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &NodeState> {
+        self.nodes.values().chain(&self.outside)
+    }
+
+    /// The smallest number that no machine has.
     pub(crate) fn free_index(&self) -> u32 {
         (1..)
-            .find(|index| self.nodes.values().all(|node| node.index != *index))
+            .find(|index| self.machines().all(|node| node.index != *index))
             .expect("fewer nodes than numbers")
     }
 }

@@ -4,6 +4,7 @@ pub mod args;
 mod drill;
 mod fault;
 mod members;
+mod outside;
 mod place;
 mod turn;
 mod verdict;
@@ -19,12 +20,13 @@ use rolesmith_formats::{cloud_config, seed::Seed};
 use rolesmith_host::build::PACKAGES_DIR;
 use rolesmith_lab::{
     Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, NodeStatus, Progress,
-    Repository, RunState, TreeSpec, UpOptions,
+    Purpose, Repository, RunState, TreeSpec, UpOptions,
 };
 use rolesmith_model::{facts::Origin, plan::Plan};
 
 use self::{
     args::LabCommand,
+    outside::outside,
     place::{lab_root, open, state_dir},
 };
 use super::{publish, user_data};
@@ -190,7 +192,7 @@ fn bring_up(
     let plan = project::plan(app)?;
     place::not_renamed(app, plan.fleet.name.as_str())?;
     members::warn_of_closed_genesis(app, plan.fleet.name.as_str())?;
-    for name in only {
+    for name in only.iter().filter(|name| !outside::is(&plan, name)) {
         project::node(&plan, name)?;
     }
     // As root, nothing is made: it would be root's in somebody's secrets/.
@@ -275,6 +277,7 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
     Ok(LabSpec {
         name: fleet.name.to_string(),
         tree: TreeSpec {
+            purpose: Purpose::Node,
             suite: fleet.suite.codename().into(),
             cache_dir: lab_root(),
             key_extra: None,
@@ -287,6 +290,7 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
             public_interface: fleet.network.public_interface.clone(),
         },
         nodes,
+        outside: outside(plan),
         repository: Some(Repository {
             dir: repo,
             host: host.to_owned(),
@@ -302,7 +306,7 @@ fn tell(report: &LabReport) -> Outcome {
     for phase in &report.phases {
         line(format_args!("{:<28} {:>6.1} s", phase.name, phase.seconds))?;
     }
-    for node in &report.nodes {
+    for node in report.nodes.iter().chain(&report.outside) {
         let state = if node.is_clean() {
             "running"
         } else {
