@@ -16,7 +16,7 @@ use crate::{
     error::{LabError, Result},
     fault,
     lab::socket_path,
-    launch::start_server,
+    launch::Server,
     network::Namespace,
     node::{Clock, Work},
     outcome::{NodeReport, Start},
@@ -123,8 +123,10 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
         clock.lap("root tree outside");
     }
     outside::boot::refresh(spec, &state, &hierarchies)?;
+    outside::forwarder::serve(spec, &store, &mut state, &hierarchies, progress)?;
     // Cables are plugged in by number, and a new node has a new one.
     fault::apply(&state)?;
+    let forwards = state.forwards();
     let work = Work {
         spec,
         options,
@@ -167,6 +169,7 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
             phases: clock.laps,
             nodes,
             outside: beside,
+            forwards,
         }),
         1 => Err(errors.remove(0).1),
         _ => Err(LabError::Nodes(errors)),
@@ -245,17 +248,17 @@ fn serve_repository(
         "--listen".into(),
         listen.into(),
     ]);
-    let socket = socket_path(&state.id, 0);
-    let namespace = Namespace::named(&state.id);
     remove_file(&store.server_log())?;
-    let process = start_server(
-        &namespace,
-        &group,
-        &store.server_log(),
-        &socket,
-        &words,
-        SERVER_LIMIT,
-    )?;
+    let (process, _) = Server {
+        what: "the repository's server",
+        namespace: Some(&Namespace::named(&state.id)),
+        group: &group,
+        log: &store.server_log(),
+        socket: &socket_path(&state.id, "server"),
+        words: &words,
+        limit: SERVER_LIMIT,
+    }
+    .start("READY=")?;
     if let Some(server) = &mut state.server {
         server.process = Some(process);
     }

@@ -49,7 +49,9 @@ pub(crate) fn teardown(store: &Store, state: &State) -> Result<()> {
     for node in state.machines() {
         kill_recorded(node.stage);
     }
-    if let Some(process) = state.server.as_ref().and_then(|server| server.process) {
+    let server = state.server.as_ref().and_then(|server| server.process);
+    let forwarder = state.forwarder.as_ref().and_then(|known| known.process);
+    for process in server.into_iter().chain(forwarder) {
         process.kill();
     }
     remove_names(&state.id)?;

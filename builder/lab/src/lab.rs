@@ -35,9 +35,9 @@ pub(crate) fn run_directory(id: &str) -> PathBuf {
     Path::new(RUN).join(format!("{RUN_PREFIX}{id}"))
 }
 
-/// Where the process with this number reports; 0 is the repository's server.
-pub(crate) fn socket_path(id: &str, index: u32) -> PathBuf {
-    run_directory(id).join(index.to_string())
+/// Where a process reports: a machine's by its number, another one's by its name.
+pub(crate) fn socket_path(id: &str, process: &str) -> PathBuf {
+    run_directory(id).join(process)
 }
 
 /// A lab as it was recorded when this was opened.

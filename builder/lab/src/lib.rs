@@ -40,8 +40,8 @@ pub use http::serve;
 pub use lab::{Lab, NodeStatus, Output, RunState, Status};
 pub use outcome::{CloudInit, NodeReport, Phase, Start};
 pub use outside::{
-    Backend, Balancer, CHECK_INTERVAL, CHECK_LIMIT, FALL, NAME as OUTSIDE, Outside, ProxyProtocol,
-    RISE,
+    Backend, Balancer, CHECK_INTERVAL, CHECK_LIMIT, FALL, Forward, NAME as OUTSIDE, Outside,
+    ProxyProtocol, RISE, forward,
 };
 pub use preflight::{Missing, MissingItem, preflight};
 pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Purpose, Repository, TreeSpec};
@@ -73,6 +73,8 @@ pub struct LabReport {
     pub nodes: Vec<NodeReport>,
     /// The machine outside the fleet, where this call was to start it.
     pub outside: Option<NodeReport>,
+    /// The ports of this machine's loopback address that lead to the load balancer.
+    pub forwards: Vec<Forward>,
 }
 
 impl LabReport {

@@ -146,7 +146,7 @@ impl Work<'_> {
             ports: &ports,
             private_interface: &self.spec.network.private_interface,
             public_interface: &self.spec.network.public_interface,
-            socket: &socket_path(id, known.index),
+            socket: &socket_path(id, &known.index.to_string()),
             limit: self.options.boot_limit,
         };
         let mut launched = launch.start()?;

@@ -5,11 +5,14 @@
 
 pub(crate) mod boot;
 mod files;
+mod forward;
+pub(crate) mod forwarder;
 mod haproxy;
 mod packages;
 
-use std::net::Ipv4Addr;
+use std::{ffi::OsString, net::Ipv4Addr};
 
+pub use self::forward::{Forward, forward};
 pub use self::haproxy::{
     Backend, Balancer, CHECK_INTERVAL, CHECK_LIMIT, FALL, ProxyProtocol, RISE,
 };
@@ -29,4 +32,8 @@ pub struct Outside {
     pub address: Ipv4Addr,
     /// The provider's load balancer.
     pub balancer: Balancer,
+    /// Program and first arguments of the process that leads from this machine's loopback address into the lab;
+    /// `--namespace PATH --forward PORT=ADDRESS:PORT ...` is added. The program has to end up in [`forward()`]. Empty: nothing
+    /// leads there.
+    pub forwarder: Vec<OsString>,
 }

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     cut::Cut,
     error::{LabError, Result},
-    outside,
+    outside::{self, Forward},
     process::Process,
 };
 
@@ -41,6 +41,9 @@ pub(crate) struct State {
     /// The machine outside the fleet, which a lab may have besides its nodes.
     #[serde(default)]
     pub(crate) outside: Option<NodeState>,
+    /// The process that leads from this machine to the one outside the fleet.
+    #[serde(default)]
+    pub(crate) forwarder: Option<ForwarderState>,
     /// Frames that are lost on purpose.
     #[serde(default)]
     pub(crate) cuts: BTreeSet<Cut>,
@@ -53,6 +56,17 @@ pub(crate) struct ServerState {
     pub(crate) dir: PathBuf,
     /// `ADDRESS:PORT` it listens on.
     pub(crate) listen: String,
+    /// The name of its control group, see [`State::new_group`].
+    pub(crate) group: String,
+    /// The process, once it is known to listen.
+    pub(crate) process: Option<Process>,
+}
+
+/// The process that leads from this machine's loopback address into the lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ForwarderState {
+    /// From where to where. The ports are the wanted ones until it is known to listen.
+    pub(crate) forwards: Vec<Forward>,
     /// The name of its control group, see [`State::new_group`].
     pub(crate) group: String,
     /// The process, once it is known to listen.
@@ -157,6 +171,7 @@ impl State {
             server: None,
             nodes: BTreeMap::new(),
             outside: None,
+            forwarder: None,
             cuts: BTreeSet::new(),
         }
     }
@@ -191,6 +206,12 @@ impl State {
         self.nodes.values().chain(&self.outside)
     }
 
+    /// The ports of this machine that lead into the lab.
+    pub(crate) fn forwards(&self) -> Vec<Forward> {
+        let forwarder = self.forwarder.as_ref().filter(|known| known.is_alive());
+        forwarder.map_or(Vec::new(), |known| known.forwards.clone())
+    }
+
     /// The smallest number that no machine has.
     pub(crate) fn free_index(&self) -> u32 {
         (1..)
@@ -221,6 +242,11 @@ impl Store {
     /// Where the repository's server writes its complaints.
     pub(crate) fn server_log(&self) -> PathBuf {
         self.directory.join("server.log")
+    }
+
+    /// Where the forwarder writes its complaints.
+    pub(crate) fn forwarder_log(&self) -> PathBuf {
+        self.directory.join("forwarder.log")
     }
 
     fn file(&self) -> PathBuf {
@@ -276,7 +302,10 @@ impl Store {
         for entry in entries.flatten() {
             let name = entry.file_name();
             // Temporary files of a save that was killed.
-            if name == "server.log" || name.to_string_lossy().starts_with(".lab.json.") {
+            if name == "server.log"
+                || name == "forwarder.log"
+                || name.to_string_lossy().starts_with(".lab.json.")
+            {
                 remove_file(&entry.path())?;
             }
         }

@@ -98,6 +98,10 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
             let plan = serde_json::from_slice(&std::fs::read(plan)?)?;
             Ok(rolesmith_lab::drill::write(&plan)?)
         }
+        LabCommand::Forward {
+            namespace,
+            forwards,
+        } => Ok(rolesmith_lab::forward(namespace, forwards)?),
         LabCommand::Serve { dir, listen } => {
             let listen = listen.parse().map_err(|_| {
                 Failure::new(
@@ -169,6 +173,12 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
     {
         // The machines run all the same.
         app.say(format_args!("warning: {}", why.text()));
+    }
+    if !report.forwards.is_empty() {
+        app.say(format_args!(
+            "The load balancer is at {}.",
+            outside::urls(&report.forwards).join(" and ")
+        ));
     }
     app.say("Every node runs. Try: rolesmith lab status; rolesmith lab exec NODE -- rolesmith-agent status");
     Ok(())
@@ -290,7 +300,7 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
             public_interface: fleet.network.public_interface.clone(),
         },
         nodes,
-        outside: outside(plan),
+        outside: outside(plan, &program),
         repository: Some(Repository {
             dir: repo,
             host: host.to_owned(),

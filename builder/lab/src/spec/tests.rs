@@ -78,6 +78,7 @@ fn contradictions_are_named() {
                 proxy: ProxyProtocol::V1,
                 backends: vec![],
             },
+            forwarder: vec![],
         })
     };
     assert!(complaint(|s| s.outside = outside("10.77.0.1")).contains("the lab's own"));
