@@ -3,26 +3,26 @@
 use std::{
     ffi::{OsStr, OsString},
     io::IsTerminal,
-    net::Ipv4Addr,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
-use serde::Serialize;
-
 use crate::{
-    cgroup::{Hierarchies, Memory},
+    cgroup::Hierarchies,
     command::{command, run},
-    cut::Cut,
     error::{LabError, Result},
     launch::ENTER_GROUPS,
     network::Namespace,
-    process::Process,
     seed::Disk,
-    state::{NodeState, Stage, State, Store},
+    state::{NodeState, State, Store},
 };
+
+mod status;
+
+use status::run_state;
+pub use status::{NodeStatus, OutsideStatus, RunState, Status};
 
 /// Where [`run_directory`] is.
 pub(crate) const RUN: &str = "/run";
@@ -47,54 +47,6 @@ pub struct Lab {
     state: State,
 }
 
-/// What a lab is doing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
-    /// Name of the fleet.
-    pub name: String,
-    /// The network namespace, as `nsenter --net=` takes it.
-    pub namespace: PathBuf,
-    /// `ADDRESS:PORT` where the repository is served to the nodes, while it is.
-    pub repository: Option<String>,
-    /// The nodes by name.
-    pub nodes: Vec<NodeStatus>,
-    /// Frames that are lost, see [`crate::cut()`].
-    pub cuts: Vec<Cut>,
-}
-
-/// What a node is doing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct NodeStatus {
-    /// Host name.
-    pub name: String,
-    /// Its roles.
-    pub roles: Vec<String>,
-    /// Address in the private network.
-    pub address: Ipv4Addr,
-    /// Address in the public network.
-    pub public_address: Ipv4Addr,
-    /// Whether it runs.
-    pub state: RunState,
-    /// The node's first process, seen from outside, while it runs.
-    pub pid: Option<u32>,
-    /// Its memory, while it runs and where the kernel counts it.
-    pub memory: Option<Memory>,
-    /// Whether its processes stand still, see [`crate::freeze`].
-    pub frozen: bool,
-}
-
-/// Whether a node runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RunState {
-    /// Being started, or left so by a program that was killed.
-    Starting,
-    /// Its first process exists. It may still be booting.
-    Running,
-    /// It was started and has ended.
-    Stopped,
-}
-
 /// What a command in a node did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
@@ -117,40 +69,6 @@ impl Lab {
             Some(state) => Ok(Lab { store, state }),
             None => Err(LabError::NoLab(state_dir.to_owned())),
         }
-    }
-
-    /// What is running at this moment.
-    ///
-    /// # Errors
-    /// [`LabError::File`] when the machine's mounts cannot be read.
-    pub fn status(&self) -> Result<Status> {
-        let hierarchies = Hierarchies::detect()?;
-        let state = &self.state;
-        let node = |(name, node): (&String, &NodeState)| {
-            let (run, leader) = run_state(node.stage);
-            let group = hierarchies.group(&node.group);
-            NodeStatus {
-                name: name.clone(),
-                roles: node.roles.clone(),
-                address: node.address,
-                public_address: node.public_address,
-                state: run,
-                pid: leader.map(|leader| leader.pid),
-                memory: leader.and_then(|_| group.memory()),
-                frozen: leader.is_some() && group.is_frozen(),
-            }
-        };
-        let server = state
-            .server
-            .as_ref()
-            .filter(|server| server.process.is_some_and(Process::is_alive));
-        Ok(Status {
-            name: state.name.clone(),
-            namespace: Namespace::named(&state.id).path(),
-            repository: server.map(|server| server.listen.clone()),
-            nodes: state.nodes.iter().map(node).collect(),
-            cuts: state.cuts.iter().cloned().collect(),
-        })
     }
 
     /// Runs a command in a node with this program's standard streams, and returns its exit code (128 plus the number of the signal
@@ -297,15 +215,6 @@ impl Lab {
 
     fn disk(&self, name: &str) -> Disk {
         Disk::at(self.store.nodes().join(name))
-    }
-}
-
-/// Whether a node runs, and its first process if it does.
-fn run_state(stage: Stage) -> (RunState, Option<Process>) {
-    match stage {
-        Stage::Starting => (RunState::Starting, None),
-        Stage::Started { leader, .. } if leader.is_alive() => (RunState::Running, Some(leader)),
-        Stage::Started { .. } => (RunState::Stopped, None),
     }
 }
 

@@ -37,11 +37,11 @@ pub use down::down;
 pub use error::LabError;
 pub use fault::{End, cut, destroy, freeze, kill, mend};
 pub use http::serve;
-pub use lab::{Lab, NodeStatus, Output, RunState, Status};
+pub use lab::{Lab, NodeStatus, Output, OutsideStatus, RunState, Status};
 pub use outcome::{CloudInit, NodeReport, Phase, Start};
 pub use outside::{
-    Backend, Balancer, CHECK_INTERVAL, CHECK_LIMIT, FALL, Forward, NAME as OUTSIDE, Outside,
-    ProxyProtocol, RISE, forward,
+    Backend, BackendStatus, Balancer, CHECK_INTERVAL, CHECK_LIMIT, FALL, Forward, NAME as OUTSIDE,
+    Outside, ProxyProtocol, RISE, forward,
 };
 pub use preflight::{Missing, MissingItem, preflight};
 pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Purpose, Repository, TreeSpec};

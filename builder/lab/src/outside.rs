@@ -9,6 +9,7 @@ mod forward;
 pub(crate) mod forwarder;
 mod haproxy;
 mod packages;
+mod stats;
 
 use std::{ffi::OsString, net::Ipv4Addr};
 
@@ -17,6 +18,8 @@ pub use self::haproxy::{
     Backend, Balancer, CHECK_INTERVAL, CHECK_LIMIT, FALL, ProxyProtocol, RISE,
 };
 pub(crate) use self::packages::PACKAGES;
+pub use self::stats::BackendStatus;
+pub(crate) use self::stats::{SOCKET, ask};
 
 /// What the machine is called, in commands and by itself. No node of the fleet can have the name in a lab that has the machine.
 pub const NAME: &str = "outside";

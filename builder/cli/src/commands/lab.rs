@@ -351,6 +351,9 @@ fn status(app: &App) -> Outcome {
     let told = members::ask(&lab)?;
     if app.json {
         let mut value = serde_json::to_value(&status)?;
+        if status.outside.is_some() {
+            value["outside"]["backends"] = serde_json::to_value(lab.backends().ok())?;
+        }
         value["fleet"] = serde_json::to_value(told.as_ref().map(|told| &told.status))?;
         line(format_args!("{}", serde_json::to_string_pretty(&value)?))?;
         return told.map_or(Ok(()), |told| members::write_down(app, &told));
@@ -360,28 +363,19 @@ fn status(app: &App) -> Outcome {
         "NODE", "STATE", "PRIVATE", "PUBLIC", "MEMORY", "AGENT"
     ))?;
     for node in &status.nodes {
-        let state = match node.state {
-            RunState::Starting => "starting",
-            RunState::Running if node.frozen => "frozen",
-            RunState::Running => "running",
-            RunState::Stopped => "stopped",
-        };
-        let memory = node.memory.map_or_else(
-            || "-".to_owned(),
-            |memory| format!("{} MiB", memory.in_use >> 20),
-        );
         let agent = if node.state == RunState::Running && !node.frozen {
             agent(&lab, &node.name)
         } else {
             "-".to_owned()
         };
-        line(format_args!(
-            "{:<16} {state:<9} {:<15} {:<15} {memory:>8}  {agent:<22} {}",
-            node.name,
-            node.address.to_string(),
-            node.public_address.to_string(),
-            node.roles.join(", ")
-        ))?;
+        row(node, &agent, &node.roles.join(", "))?;
+    }
+    if let Some(outside) = &status.outside {
+        row(&outside.machine, "-", "the load balancer")?;
+        let backends = lab.backends().unwrap_or_default();
+        for text in outside::lines(outside, &backends) {
+            line(text)?;
+        }
     }
     for cut in &status.cuts {
         line(format_args!("cut: {cut}"))?;
@@ -401,6 +395,26 @@ fn status(app: &App) -> Outcome {
         members::write_down(app, &told)?;
     }
     Ok(())
+}
+
+/// A machine's line in the table.
+fn row(machine: &NodeStatus, agent: &str, roles: &str) -> Outcome {
+    let state = match machine.state {
+        RunState::Starting => "starting",
+        RunState::Running if machine.frozen => "frozen",
+        RunState::Running => "running",
+        RunState::Stopped => "stopped",
+    };
+    let memory = machine.memory.map_or_else(
+        || "-".to_owned(),
+        |memory| format!("{} MiB", memory.in_use >> 20),
+    );
+    line(format_args!(
+        "{:<16} {state:<9} {:<15} {:<15} {memory:>8}  {agent:<22} {roles}",
+        machine.name,
+        machine.address.to_string(),
+        machine.public_address.to_string(),
+    ))
 }
 
 /// What the node's own agent says, in a word or two.

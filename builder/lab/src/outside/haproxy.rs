@@ -11,8 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// Where it can be asked and told things, in the machine. The directory is made by Debian's package.
-const SOCKET: &str = "/run/haproxy/admin.sock";
+use super::stats::SOCKET;
 
 /// How often a node's health is asked for. DigitalOcean: 10 s unless told otherwise, 3 s at least. The lab is not to make people
 /// wait, and what a fleet promises of a drain is measured against this very value.
@@ -87,7 +86,7 @@ impl ProxyProtocol {
 
 impl Balancer {
     /// haproxy.cfg, for haproxy 3.0. `address` is the load balancer's own.
-    pub(super) fn configuration(&self, address: Ipv4Addr) -> String {
+    pub fn configuration(&self, address: Ipv4Addr) -> String {
         let mut text = format!(
             "\
 # The load balancer of the lab, written by `rolesmith lab up`.

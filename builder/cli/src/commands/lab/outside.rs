@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use rolesmith_lab::{Backend, Balancer, Forward, OUTSIDE, Outside, ProxyProtocol};
+use rolesmith_lab::{
+    Backend, BackendStatus, Balancer, Forward, OUTSIDE, Outside, OutsideStatus, ProxyProtocol,
+};
 use rolesmith_model::plan::Plan;
 
 /// The role whose nodes are behind the load balancer.
@@ -47,4 +49,82 @@ pub fn urls(forwards: &[Forward]) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+/// What `lab status` says of the load balancer: where it is, and what it thinks of each node.
+pub fn lines(outside: &OutsideStatus, backends: &[BackendStatus]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !outside.forwards.is_empty() {
+        let urls = urls(&outside.forwards).join(" and ");
+        lines.push(format!("load balancer: {urls}"));
+    }
+    // The other port goes by the check of this one.
+    for checked in backends.iter().filter(|backend| backend.check.is_some()) {
+        let of_node = backends.iter().filter(|one| one.node == checked.node);
+        let connections: u64 = of_node.map(|one| one.connections).sum();
+        let check = checked.check.as_deref().unwrap_or_default();
+        let code = checked
+            .code
+            .map_or_else(String::new, |code| format!(" {code}"));
+        lines.push(format!(
+            "load balancer: {} is {} for {} s (last check {check}{code}, {connections} connections)",
+            checked.node, checked.state, checked.since
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+
+    use rolesmith_lab::{NodeStatus, RunState};
+
+    use super::*;
+
+    #[test]
+    fn a_node_has_one_line_for_both_ports() {
+        let public = [203, 0, 113, 2].into();
+        let forward = |port, to| Forward {
+            port,
+            to: SocketAddrV4::new(public, to),
+        };
+        let outside = OutsideStatus {
+            machine: NodeStatus {
+                name: OUTSIDE.to_owned(),
+                roles: vec![],
+                address: [10, 77, 0, 2].into(),
+                public_address: public,
+                state: RunState::Running,
+                pid: None,
+                memory: None,
+                frozen: false,
+            },
+            forwards: vec![forward(8443, 443), forward(40_000, 80)],
+        };
+        let http = BackendStatus {
+            service: "http".to_owned(),
+            node: "app-1".to_owned(),
+            state: "DOWN".to_owned(),
+            since: 7,
+            check: Some("L7STS".to_owned()),
+            code: Some(503),
+            connections: 1,
+            total: 9,
+        };
+        let https = BackendStatus {
+            service: "https".to_owned(),
+            check: None,
+            code: None,
+            connections: 2,
+            ..http.clone()
+        };
+        assert_eq!(
+            lines(&outside, &[http, https]),
+            [
+                "load balancer: https://127.0.0.1:8443/ and http://127.0.0.1:40000/health",
+                "load balancer: app-1 is DOWN for 7 s (last check L7STS 503, 3 connections)",
+            ]
+        );
+    }
 }
