@@ -28,7 +28,7 @@ pub struct BackendStatus {
     pub state: String,
     /// For how long the state has been this one, in seconds.
     pub since: u64,
-    /// What came of the last check, as haproxy calls it: `L7OK`, `L7STS` (a wrong status), `L4TOUT` (no connection in time), `L4CON` (none
+    /// What came of the last check, as haproxy calls it: `INI` (none yet; until then a node counts as up), `L7OK`, `L7STS` (a wrong status), `L4TOUT` (no connection in time), `L4CON` (none
     /// at all), ... Nothing where the node is not checked itself, as for `https`.
     pub check: Option<String>,
     /// The status that the check was answered with.
