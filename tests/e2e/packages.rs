@@ -42,9 +42,10 @@ address = "10.77.0.11"
 "#;
 
 /// What apt installs by hand: the roles. The agent, the facts and the keyring come with them.
-const ROLES: &str = "pkg-base pkg-app pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server";
+const ROLES: &str =
+    "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server";
 /// All of ours that are installed then.
-const OURS: &str = "pkg-base pkg-app pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-facts pkg-archive-keyring \
+const OURS: &str = "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-facts pkg-archive-keyring \
     rolesmith-agent";
 
 #[test]
