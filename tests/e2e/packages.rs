@@ -87,6 +87,9 @@ fn packages_live_and_die_well() {
         "unattended-upgrades take Debian's fixes and leave ours",
         || upgrade::unattended(&fleet),
     );
+    step("a unit moves from one package to another", || {
+        upgrade::takes_a_unit_over(&fleet)
+    });
     step("maintainer scripts run twice", || {
         upgrade::scripts_again(&fleet)
     });
