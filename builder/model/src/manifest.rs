@@ -151,6 +151,8 @@ pub enum ClusterKind {
 /// The role whose members vote in the elections of the database without holding any of it, where another role forms a cluster
 /// of kind [`ClusterKind::Postgresql`].
 pub const WITNESS_ROLE: &str = "db-witness";
+/// Nodes with it reach the database through a pooler of their own; those that hold it have it too.
+pub const CLIENT_ROLE: &str = "db-client";
 
 /// A role as the agent sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -143,6 +143,11 @@ pub struct Dependencies {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub conflicts: Vec<Spanned<String>>,
+    /// Packages from which this one takes files over (Policy 7.6.1), such as one of the fleet's that shipped them before:
+    /// "{{ fleet.name }}-db-primary-capable".
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub replaces: Vec<Spanned<String>>,
 }
 
 /// [suites.<codename>]

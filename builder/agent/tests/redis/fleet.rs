@@ -14,8 +14,9 @@ use rcgen::{
     Issuer, KeyPair,
 };
 use rolesmith_agent::files::Root;
+use rolesmith_agent::net::credentials::credentials;
 use rolesmith_agent::redis::ask::{self, Heards};
-use rolesmith_agent::redis::client::{Client, ClientError, credentials};
+use rolesmith_agent::redis::client::{Client, ClientError};
 use rolesmith_agent::redis::resp::Value;
 use rolesmith_agent::redis::settings::{CONF_DIR, Declared, FOUNDER_FILE, Settings};
 use rolesmith_agent::redis::state::{self, Report};
