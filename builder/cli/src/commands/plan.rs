@@ -1,7 +1,7 @@
 //! rolesmith plan
 
 use rolesmith_model::{
-    manifest::{OpenTo, Probe, Protocol},
+    manifest::{Probe, Protocol},
     plan::{Content, NodePlan, Origin, Package, Plan},
 };
 use serde_json::json;
@@ -149,14 +149,9 @@ fn show_node(node: &NodePlan) -> Outcome {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        let from = match opening.from {
-            OpenTo::Public => "everybody",
-            OpenTo::LoadBalancer => "the load balancer",
-            OpenTo::Fleet => "members",
-        };
         line(format_args!(
-            "  {:>5}/{protocol}  {:<24} from {from}",
-            opening.port, opening.name
+            "  {:>5}/{protocol}  {:<24} from {}",
+            opening.port, opening.name, opening.from
         ))?;
     }
     line(format_args!("health checks:"))?;
