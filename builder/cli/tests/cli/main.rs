@@ -3,6 +3,7 @@
 mod ca;
 mod commands;
 mod discovery;
+mod firewall;
 mod invalid;
 mod keys;
 mod valid;
