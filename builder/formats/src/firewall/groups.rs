@@ -203,3 +203,115 @@ pub(super) const fn cell(access: (bool, bool)) -> &'static str {
         (false, false) => "-",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection, prelude::*, sample};
+
+    use super::*;
+    use crate::firewall::{
+        matrix::{Access, Sender, Target},
+        policy::Side,
+    };
+
+    fn sender(name: Source, address: bool) -> Sender {
+        Sender {
+            name,
+            side: Side::Private,
+            address: address.then_some([10, 0, 0, 1].into()),
+        }
+    }
+
+    /// Any matrix of up to four nodes.
+    fn matrix() -> impl Strategy<Value = Matrix> {
+        collection::vec(any::<bool>(), 1..5).prop_flat_map(|recorded| {
+            let mut sources = vec![
+                sender(Source::Public, false),
+                sender(Source::Stranger, false),
+            ];
+            for (number, recorded) in recorded.iter().enumerate() {
+                sources.push(sender(Source::Member(format!("n{number}")), *recorded));
+            }
+            let names: Vec<Source> = sources.iter().map(|sender| sender.name.clone()).collect();
+            let some = sample::subsequence(names.clone(), 0..=names.len());
+            let access = (20_u16..23, some.clone(), some, any::<(bool, bool)>());
+            let openings = collection::vec(access, 0..4);
+            collection::vec(openings, recorded.len()).prop_map(move |nodes| Matrix {
+                fleet: "acme".into(),
+                sources: sources.clone(),
+                nodes: nodes
+                    .into_iter()
+                    .enumerate()
+                    .map(|(number, openings)| target(number, openings))
+                    .collect(),
+            })
+        })
+    }
+
+    fn target(number: usize, all: Vec<(u16, Vec<Source>, Vec<Source>, (bool, bool))>) -> Target {
+        let mut openings: Vec<Access> = Vec::new();
+        for (port, ipv4, ipv6, own) in all {
+            if openings.iter().all(|opening| opening.port != port) {
+                openings.push(Access {
+                    name: "service".into(),
+                    protocol: Protocol::Tcp,
+                    port,
+                    ipv4,
+                    ipv6,
+                    own,
+                });
+            }
+        }
+        Target {
+            name: format!("n{number}"),
+            address: None,
+            openings,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lines_and_columns_say_what_the_matrix_says(matrix in matrix()) {
+            let groups = Groups::of(&matrix);
+            let mut said = BTreeMap::new();
+            for line in &groups.lines {
+                for target in &matrix.nodes {
+                    if !line.on.is_empty() && !line.on.contains(&target.name) {
+                        continue;
+                    }
+                    for (column, cell) in groups.columns.iter().zip(&line.cells) {
+                        let sources = match column {
+                            Column::Other(source) => vec![source.clone()],
+                            Column::Members { names, .. } => {
+                                names.iter().cloned().map(Source::Member).collect()
+                            }
+                        };
+                        for source in sources {
+                            let key = (target.name.clone(), line.port.clone(), source);
+                            prop_assert_eq!(said.insert(key, *cell), None, "told twice");
+                        }
+                    }
+                }
+            }
+            let mut told = BTreeMap::new();
+            for target in &matrix.nodes {
+                for opening in &target.openings {
+                    for sender in &matrix.sources {
+                        let port = format!("tcp/{}", opening.port);
+                        let key = (target.name.clone(), port, sender.name.clone());
+                        told.insert(key, opening.of(target, &sender.name));
+                    }
+                }
+            }
+            prop_assert_eq!(said, told);
+            prop_assert!(matrix.text().lines().all(|line| line == line.trim_end()));
+        }
+    }
+
+    #[test]
+    fn names_are_wrapped_between_them() {
+        let names = ["a", "bb", "a-name-that-is-long", "c"].map(str::to_owned);
+        assert_eq!(wrapped(&names, 6), ["a, bb,", "a-name-that-is-long,", "c"]);
+        assert_eq!(wrapped(&[], 6), Vec::<String>::new());
+    }
+}
