@@ -14,7 +14,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 pub use toml::Spanned;
 
-use crate::manifest::{OnChange, OpenTo, Protocol, Start, nothing};
+use crate::{
+    manifest::{OnChange, Protocol, Start, nothing},
+    opening::Written,
+};
 
 /// A role: what a machine does, and everything Debian needs to know to do it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -313,8 +316,12 @@ pub struct FirewallEntry {
     /// The protocol.
     #[serde(default)]
     pub protocol: Protocol,
-    /// Who may reach it.
-    pub from: OpenTo,
+    /// Who may reach it: "public", "load-balancer", "fleet", or the members with one of some roles: ["role:app", "role:redis"].
+    #[schemars(with = "Written")]
+    pub from: Spanned<Written>,
+    /// Most new connections a minute from one address; more are dropped. Default: no limit.
+    #[schemars(with = "Option<PortValue>")]
+    pub per_minute: Option<Spanned<PortValue>>,
 }
 
 /// [[jails]]: a fail2ban jail.

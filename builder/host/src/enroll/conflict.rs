@@ -191,7 +191,7 @@ impl Expectations {
                 name: opening.name.clone(),
                 port: opening.port,
                 udp: opening.protocol == Protocol::Udp,
-                from: Some(opening.from),
+                from: Some(opening.from.clone()),
             })
             .collect();
         let database = &fleet.services.database;

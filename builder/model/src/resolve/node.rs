@@ -102,7 +102,7 @@ pub(super) fn resolve(
             plan.masked_units
                 .extend(layer.file.masked_units.iter().map(|u| u.get_ref().clone()));
         }
-        for opening in entries::openings(role, &context, findings) {
+        for opening in entries::openings(role, inputs.roles, &context, findings) {
             add_opening(&mut plan.openings, opening, role, machine, inputs, findings);
         }
         let jails: Vec<Jail> = entries::jails(role, &context, findings);
