@@ -13,6 +13,7 @@ pub(crate) mod firewall;
 pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod migrate;
+pub(crate) mod perf;
 pub(crate) mod poke;
 pub(crate) mod recover;
 pub(crate) mod redis;

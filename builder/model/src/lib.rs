@@ -4,7 +4,7 @@
 //! where they stood, [`validate`] turns those into values that cannot be wrong, [`resolve`](resolve::resolve) turns them
 //! into a [`Plan`](plan::Plan) that leaves no choice to the stages after it. No file, clock or environment variable is read.
 //!
-//! The node's agent uses [`ids`], [`manifest`] with [`opening`], [`metadata`], [`facts`], [`status`] and [`recovery`] alone (without
+//! The node's agent uses [`ids`], [`manifest`] with [`opening`], [`metadata`], [`facts`], [`status`], [`perf`] and [`recovery`] alone (without
 //! the `build` feature).
 
 pub mod facts;
@@ -12,6 +12,7 @@ pub mod ids;
 pub mod manifest;
 pub mod metadata;
 pub mod opening;
+pub mod perf;
 pub mod recovery;
 pub mod status;
 

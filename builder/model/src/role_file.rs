@@ -37,6 +37,10 @@ pub struct RoleFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
+    /// Least and largest value of settings that are whole numbers: perf_interval = [1, 3600].
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, [i64; 2]>")]
+    pub setting_ranges: BTreeMap<Spanned<String>, Spanned<[i64; 2]>>,
     /// Files that the package ships, or that each node gets rendered for itself.
     #[serde(default)]
     pub files: Vec<FileEntry>,

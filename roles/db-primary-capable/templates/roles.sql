@@ -1,4 +1,4 @@
--- What pgbouncer needs, and whoever leads it. The primary's agent runs it in database postgres, and in template1 for every database that is
+-- What pgbouncer needs, whoever leads it, and rolesmith-perf. The primary's agent runs it in database postgres, and in template1 for every database that is
 -- created later, whenever it has changed; so it has to be safe to run again. It holds a password: it is never logged.
 SET password_encryption = 'scram-sha-256';
 DO $$
@@ -46,3 +46,15 @@ BEGIN
     END IF;
 END
 $$;
+
+-- Asks for figures through the Unix socket of its node, by what the kernel says: it has no password.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rolesmith_monitor') THEN
+        CREATE ROLE rolesmith_monitor;
+    END IF;
+END
+$$;
+ALTER ROLE rolesmith_monitor WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE INHERIT NOREPLICATION CONNECTION LIMIT 3
+    PASSWORD NULL;
+GRANT pg_monitor TO rolesmith_monitor;

@@ -5,7 +5,7 @@ mod drill;
 mod fault;
 mod members;
 mod outside;
-mod place;
+pub mod place;
 mod turn;
 mod verdict;
 mod whole;
@@ -114,7 +114,8 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
     }
 }
 
-fn lab_failure(error: LabError) -> Failure {
+/// What to do about what the lab says.
+pub fn lab_failure(error: LabError) -> Failure {
     let help = match &error {
         LabError::NoLab(_) => "boot it with `rolesmith lab up`",
         LabError::Busy(_) => "wait for it, or end that program",
