@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rolesmith_host::{applications::read_tree, archive, load};
+use rolesmith_host::{applications::read_tree, archive, load, mail::read_authorities};
 use rolesmith_model::{
     applications::add_roles,
     archive_names::ArchiveNames,
@@ -55,6 +55,7 @@ fn judge(app: &App, mut sources: Sources) -> Inspected {
     let mut fleet = validate::fleet::load(&sources, &roles, &mut findings);
     if let Some(fleet) = &mut fleet {
         read_trees(app, fleet, &mut sources, &mut findings);
+        read_mail_authorities(app, fleet, &mut findings);
         add_roles(&mut sources, &mut roles, fleet, &mut findings);
     }
     let plan = fleet.and_then(|fleet| {
@@ -65,6 +66,27 @@ fn judge(app: &App, mut sources: Sources) -> Inspected {
         sources,
         findings: findings.into_sorted(),
         plan,
+    }
+}
+
+/// Reads who may sign the smarthost's certificate.
+fn read_mail_authorities(app: &App, fleet: &mut Fleet, findings: &mut Findings) {
+    let source = fleet.source;
+    let Some(ca) = fleet.mail.as_mut().and_then(|mail| mail.ca.as_mut()) else {
+        return;
+    };
+    match read_authorities(&app.dir.join(&ca.path), &ca.path) {
+        Ok(pem) => ca.pem = pem,
+        Err(error) => {
+            let help = error.help();
+            findings.error(
+                "fleet::mail-ca",
+                Place::new(source, ca.span.clone()),
+                error.to_string(),
+                "nodes give mail to a smarthost whose certificate these CAs have signed",
+                help,
+            );
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use tera::Context;
 use crate::{
     applications,
     facts::{ADDRESS_PLACEHOLDER, CA_FILE, KEY_FILE, NODES_DIR, placeholder},
-    fleet::{Fleet, Node},
+    fleet::{Fleet, Mail, Node},
     fleet_file::Upstream,
     ids::RoleName,
     manifest::CONF_DIR,
@@ -47,6 +47,7 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
     context.insert("database", &fleet.services.database);
     context.insert("redis", &fleet.services.redis);
     context.insert("logs", &fleet.services.logs);
+    context.insert("mail", &fleet.mail.as_ref().map(describe_mail));
     let mut facts = Map::new();
     for layer in &role.layers {
         if let Some(suite) = layer.file.suites.get(fleet.suite.codename()) {
@@ -76,6 +77,19 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
 
 fn to_json(value: &toml::Value) -> Value {
     serde_json::to_value(value).expect("every TOML value has a JSON form")
+}
+
+/// What templates read as `mail`.
+fn describe_mail(mail: &Mail) -> Value {
+    json!({
+        "smarthost": mail.smarthost,
+        "port": mail.port,
+        "implicit_tls": mail.port == Mail::IMPLICIT_TLS,
+        "user": mail.user,
+        "to": mail.to,
+        "from_domain": mail.from_domain,
+        "ca": mail.ca.as_ref().map(|ca| &ca.pem),
+    })
 }
 
 /// Facts that templates read about a machine.
