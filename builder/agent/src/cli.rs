@@ -34,6 +34,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Alarms(commands::alarms::Alarms),
     Apply(commands::apply::Apply),
     Cluster(commands::cluster::Cluster),
     #[command(hide = true)]
@@ -75,6 +76,7 @@ pub(crate) fn now() -> u64 {
 /// Runs the program. Exit status 0: it worked; 1: it failed, or the answer is no; 2: the call was wrong.
 pub fn main() -> ExitCode {
     let end = match Cli::parse().command {
+        Command::Alarms(args) => args.run(),
         Command::Apply(args) => args.run(),
         Command::Cluster(args) => args.run(),
         Command::Database(args) => args.run(),

@@ -1,5 +1,6 @@
 //! One module a command: its arguments, and short glue.
 
+pub(crate) mod alarms;
 pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod database;

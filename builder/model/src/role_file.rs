@@ -65,6 +65,11 @@ pub struct RoleFile {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub masked_units: Vec<Spanned<String>>,
+    /// Answers to what Debian's packages ask when they are configured, as lines of debconf-set-selections(1). A fresh node gives them
+    /// before anything is installed; an existing machine keeps its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub debconf: Vec<Spanned<String>>,
     /// Users and groups, as lines of sysusers.d(5).
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

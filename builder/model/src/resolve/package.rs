@@ -1,5 +1,6 @@
 //! From a role to its package.
 
+mod debconf;
 mod files;
 mod relations;
 mod units;
@@ -64,6 +65,7 @@ pub(super) fn resolve(
         work.readers(layer, findings);
         work.fragments(layer, findings);
         work.masked_units(layer, findings);
+        work.debconf(layer, findings);
         work.variables(layer, findings);
         work.setting_ranges(layer, findings);
     }
