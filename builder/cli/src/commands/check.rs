@@ -16,7 +16,6 @@ pub fn run(app: &App, args: &Check) -> Outcome {
     if let (Some(plan), Some(fleet)) = (&inspected.plan, inspected.sources.fleet) {
         let mut more = upkeep::findings(app, plan, fleet)?;
         more.extend(clusters::findings(app, plan, fleet)?);
-        more.extend(upkeep::mail(plan, fleet));
         inspected.findings.extend(more);
     }
     report::show(
