@@ -55,7 +55,7 @@ impl Check<'_> {
                 "write one address, such as \"ops@example.com\"",
             );
         }
-        let from_domain = self.from_domain(file, entry);
+        let from_domain = self.sender_domain(file, entry);
         let ca = entry.ca.as_ref().map(|path| self.mail_authorities(path));
         Some(Mail {
             smarthost: entry.smarthost.get_ref().clone(),
@@ -116,7 +116,7 @@ impl Check<'_> {
         }
     }
 
-    fn from_domain(&mut self, file: &FleetFile, entry: &MailEntry) -> String {
+    fn sender_domain(&mut self, file: &FleetFile, entry: &MailEntry) -> String {
         let Some(domain) = &entry.from_domain else {
             let domain = file.fleet.domain.get_ref().clone();
             let below = |top: &str| {
