@@ -46,13 +46,17 @@ pub fn search(
     }
     let mut next = BinaryHeap::new();
     for (number, stream) in streams.iter_mut().enumerate() {
-        next.extend(stream.next()?.map(|found| in_turn(number, found)));
+        next.extend(stream.next_found()?.map(|found| in_turn(number, found)));
     }
     let mut outcome = Outcome::default();
     while let Some(Reverse((_, number, line))) = next.pop() {
         each(&line)?;
         outcome.found += 1;
-        next.extend(streams[number].next()?.map(|found| in_turn(number, found)));
+        next.extend(
+            streams[number]
+                .next_found()?
+                .map(|found| in_turn(number, found)),
+        );
     }
     for stream in streams {
         outcome.strange += stream.strange;

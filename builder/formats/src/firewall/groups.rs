@@ -65,8 +65,9 @@ impl Groups {
 
 /// Each column with one of its senders, which stands for all of them.
 fn columns(matrix: &Matrix) -> Vec<(Column, &Source)> {
+    type Class<'a> = (Vec<(bool, bool)>, bool, Vec<String>, &'a Source);
     let mut columns = Vec::new();
-    let mut classes: Vec<(Vec<(bool, bool)>, bool, Vec<String>, &Source)> = Vec::new();
+    let mut classes: Vec<Class<'_>> = Vec::new();
     for sender in &matrix.sources {
         let Source::Member(name) = &sender.name else {
             columns.push((Column::Other(sender.name.clone()), &sender.name));
@@ -102,7 +103,8 @@ fn columns(matrix: &Matrix) -> Vec<(Column, &Source)> {
 
 fn lines(matrix: &Matrix, columns: &[(Column, &Source)]) -> Vec<Line> {
     type Key<'a> = (Protocol, u16, &'a str);
-    let mut groups: BTreeMap<Key<'_>, Vec<(Vec<(bool, bool)>, Vec<String>)>> = BTreeMap::new();
+    type Cells = Vec<(bool, bool)>;
+    let mut groups: BTreeMap<Key<'_>, Vec<(Cells, Vec<String>)>> = BTreeMap::new();
     for target in &matrix.nodes {
         for opening in &target.openings {
             let cells: Vec<(bool, bool)> = columns
@@ -248,7 +250,10 @@ mod tests {
         })
     }
 
-    fn target(number: usize, all: Vec<(u16, Vec<Source>, Vec<Source>, (bool, bool))>) -> Target {
+    /// A port, who may reach it over IPv4 and over IPv6, and whether its own node does.
+    type Open = (u16, Vec<Source>, Vec<Source>, (bool, bool));
+
+    fn target(number: usize, all: Vec<Open>) -> Target {
         let mut openings: Vec<Access> = Vec::new();
         for (port, ipv4, ipv6, own) in all {
             if openings.iter().all(|opening| opening.port != port) {

@@ -58,7 +58,7 @@ impl<'a> Stream<'a> {
     ///
     /// # Errors
     /// What reading gives.
-    pub fn next(&mut self) -> io::Result<Option<Found>> {
+    pub fn next_found(&mut self) -> io::Result<Option<Found>> {
         loop {
             let Some(mut input) = self.input.take() else {
                 match self.parts.next() {
