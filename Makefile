@@ -56,7 +56,7 @@ demo:
 	@echo
 	@echo "Look around:"
 	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- rolesmith-agent status"
-	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- python3 -c \"import urllib.request as u; print(u.urlopen('http://10.77.0.11/health').read().decode())\""
+	@echo "  curl --insecure --resolve shop.example.internal:8443:127.0.0.1 https://shop.example.internal:8443/"
 	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- bash"
 	@echo "End it with: make demo-down"
 

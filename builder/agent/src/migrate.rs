@@ -21,8 +21,10 @@ use crate::postgres::wire::literal;
 
 /// How long a connection may take; the pooler answers at once, and makes a client wait by itself.
 const CONNECT: Duration = Duration::from_secs(5);
-/// What is waited between two attempts: nothing tells a program on a node that the database has come.
-const PAUSE: Duration = Duration::from_millis(500);
+/// What is waited after the first attempt, and at most after one: nothing tells a program on a node that the database has come, and
+/// each attempt is a line in the pooler's log.
+const PAUSE: Duration = Duration::from_millis(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// A migration of a service.
 #[derive(Debug, Clone)]
@@ -103,6 +105,7 @@ impl Migration {
     /// [`MigrateError::Url`], [`MigrateError::Start`], [`MigrateError::Failed`].
     pub async fn run(&self, mut tell: impl FnMut(&str)) -> Result<Outcome, MigrateError> {
         let mut last = String::new();
+        let mut pause = PAUSE;
         loop {
             match self.attempt().await {
                 Err(MigrateError::Database(why)) => {
@@ -113,7 +116,8 @@ impl Migration {
                 }
                 ended => return ended,
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -226,7 +226,7 @@ impl Server {
         self.apply_roles().await?;
         run(Call::new([
             "systemctl",
-            "start",
+            "restart",
             "--no-block",
             DATABASES_UNIT,
         ]))
