@@ -105,6 +105,7 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=logs
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=lab_faults
+	$(MAKE) root-test NAME=load_balancer
 	$(MAKE) root-test NAME=packages
 	$(MAKE) root-test NAME=enroll
 

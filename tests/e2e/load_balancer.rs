@@ -16,9 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rolesmith_lab::{
-    Backend, Balancer, CHECK_INTERVAL, CHECK_LIMIT, FALL, Lab, OUTSIDE, ProxyProtocol, RISE,
-};
+use rolesmith_lab::{Backend, Balancer, Lab, OUTSIDE, ProxyProtocol};
 use rolesmith_tests::{Fleet, LabGuard, bare::step, need_root};
 use serde_json::Value;
 
@@ -234,10 +232,10 @@ fn passes_through(way: &Way, one: &Node, two: &Node) {
 /// a connection to it is refused or not made.
 fn detects(lab: &Lab, way: &Way, one: &Node, two: &Node) {
     // One check may just be over; each of the others takes its interval, or the whole of what it may take.
-    let quick = CHECK_INTERVAL * FALL + SLACK;
-    let slow = (CHECK_INTERVAL + CHECK_LIMIT) * FALL + SLACK;
-    let back = CHECK_INTERVAL * RISE + SLACK;
-    let least = CHECK_INTERVAL * (FALL - 1) - Duration::from_millis(300);
+    let quick = Balancer::CHECK_INTERVAL * Balancer::FALL + SLACK;
+    let slow = (Balancer::CHECK_INTERVAL + Balancer::CHECK_LIMIT) * Balancer::FALL + SLACK;
+    let back = Balancer::CHECK_INTERVAL * Balancer::RISE + SLACK;
+    let least = Balancer::CHECK_INTERVAL * (Balancer::FALL - 1) - Duration::from_millis(300);
     let whole = |limit: Duration, what: &str, took: Duration| {
         assert!(took <= limit, "{what} took {took:?}, not {limit:?}");
         let mut error = std::io::stderr();
@@ -248,7 +246,8 @@ fn detects(lab: &Lab, way: &Way, one: &Node, two: &Node) {
         let took = begun.elapsed();
         assert!(
             took >= least,
-            "{what}: {took:?} is less than {FALL} checks take"
+            "{what}: {took:?} is less than {} checks take",
+            Balancer::FALL
         );
         whole(limit, what, took);
         for _ in 0..3 {

@@ -14,9 +14,8 @@ mod stats;
 use std::{ffi::OsString, net::Ipv4Addr};
 
 pub use self::forward::{Forward, forward};
-pub use self::haproxy::{
-    Backend, Balancer, CHECK_INTERVAL, CHECK_LIMIT, FALL, ProxyProtocol, RISE,
-};
+pub(crate) use self::forwarder::ForwarderState;
+pub use self::haproxy::{Backend, Balancer, ProxyProtocol};
 pub(crate) use self::packages::PACKAGES;
 pub use self::stats::BackendStatus;
 pub(crate) use self::stats::{SOCKET, ask};

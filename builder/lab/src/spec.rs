@@ -53,7 +53,7 @@ pub struct TreeSpec {
 pub enum Purpose {
     /// The fleet's nodes: what a provider's image has, and nothing of any role.
     Node,
-    /// The machine outside the fleet, see [`crate::outside`]: with all that it may ever run, since it has nowhere to install from.
+    /// The machine outside the fleet, see [`crate::Outside`]: with all that it may ever run, since it has nowhere to install from.
     Outside,
 }
 

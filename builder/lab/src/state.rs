@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     cut::Cut,
     error::{LabError, Result},
-    outside::{self, Forward},
+    outside::{self, Forward, ForwarderState},
     process::Process,
 };
 
@@ -56,17 +56,6 @@ pub(crate) struct ServerState {
     pub(crate) dir: PathBuf,
     /// `ADDRESS:PORT` it listens on.
     pub(crate) listen: String,
-    /// The name of its control group, see [`State::new_group`].
-    pub(crate) group: String,
-    /// The process, once it is known to listen.
-    pub(crate) process: Option<Process>,
-}
-
-/// The process that leads from this machine's loopback address into the lab.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ForwarderState {
-    /// From where to where. The ports are the wanted ones until it is known to listen.
-    pub(crate) forwards: Vec<Forward>,
     /// The name of its control group, see [`State::new_group`].
     pub(crate) group: String,
     /// The process, once it is known to listen.

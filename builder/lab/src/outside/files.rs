@@ -43,6 +43,12 @@ pub(crate) fn files(spec: &LabSpec, outside: &Outside, public: Ipv4Addr) -> Vec<
     vec![
         file("etc/hostname", format!("{NAME}\n"), None),
         file("etc/hosts", hosts(spec), None),
+        // The tree has that of the machine on which it was made.
+        file(
+            "etc/resolv.conf",
+            "# There is no name server.\n".to_owned(),
+            None,
+        ),
         file(
             "etc/systemd/network/10-private.network",
             private_network,
@@ -79,4 +85,19 @@ fn hosts(spec: &LabSpec) -> String {
         text += &format!("{}\t{}\n", host.address, host.name);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_has_its_address_and_the_public_one_the_way_to_everybody_else() {
+        let prefix: Prefix = "203.0.113.0/24".parse().expect("a prefix");
+        let address = Ipv4Addr::new(203, 0, 113, 2);
+        let public = networkd("eth0", address, prefix, true);
+        assert!(public.starts_with("[Match]\nName=eth0\n\n[Network]\n"));
+        assert!(public.ends_with("\nAddress=203.0.113.2/24\nGateway=203.0.113.1\n"));
+        assert!(!networkd("eth1", address, prefix, false).contains("Gateway"));
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, net::SocketAddrV4, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Outside,
     boot::public_address,
@@ -16,7 +18,7 @@ use crate::{
     network::Namespace,
     process::Process,
     spec::LabSpec,
-    state::{ForwarderState, State, Store, remove_file},
+    state::{State, Store, remove_file},
 };
 
 /// The load balancer's ports and where they are on this machine, while those are free: 443 and 80 are root's and may be in use.
@@ -24,6 +26,17 @@ const FORWARDS: [(u16, u16); 2] = [(8443, 443), (8080, 80)];
 
 /// How long it may take until it listens.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// The process that leads from this machine's loopback address into the lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ForwarderState {
+    /// From where to where. The ports are the wanted ones until it is known to listen.
+    pub(crate) forwards: Vec<Forward>,
+    /// The name of its control group, see [`State::new_group`].
+    pub(crate) group: String,
+    /// The process, once it is known to listen.
+    pub(crate) process: Option<Process>,
+}
 
 /// Has the load balancer be reached from this machine's loopback address, by the process that does so already or by a new one, on
 /// the ports of an earlier one as far as they are free; on none where the specification says so.

@@ -1,6 +1,6 @@
 //! The provider's load balancer: haproxy, told to do what DigitalOcean's does.
 //!
-//! What that does, by its documentation (docs.digitalocean.com, load balancers) and its API (`health_check`): it passes TCP through
+//! What that does, by its documentation (docs.digitalocean.com, load balancers), its API and its Terraform provider: it passes TCP through
 //! to the private addresses, round robin; with PROXY protocol (version 1) on, health checks begin with the PROXY header too, so that
 //! one port serves both; a check passes with a status of 200 to 299; a machine is out after so many failures in a row and
 //! back after so many successes; an idle connection is closed after a minute; there are at most 10,000 connections at once.
@@ -12,20 +12,6 @@ use std::{
 };
 
 use super::stats::SOCKET;
-
-/// How often a node's health is asked for. DigitalOcean: 10 s unless told otherwise, 3 s at least. The lab is not to make people
-/// wait, and what a fleet promises of a drain is measured against this very value.
-pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a check may take, its connection and its answer each. DigitalOcean: 5 s, 3 s at least.
-pub const CHECK_LIMIT: Duration = Duration::from_secs(1);
-
-/// Failures in a row after which a node gets no new connections. DigitalOcean: 5 (older ones 3), 2 at least; one would take
-/// a single lost packet for a lost machine.
-pub const FALL: u32 = 2;
-
-/// Successes in a row after which a node gets connections again. DigitalOcean: 5, 2 at least.
-pub const RISE: u32 = 2;
 
 /// How long a connection to a node may take to be made before another node is tried. A SYN that was lost is sent again after 1 s;
 /// between machines of one network none takes that long.
@@ -85,6 +71,20 @@ impl ProxyProtocol {
 }
 
 impl Balancer {
+    /// How often a node's health is asked for. DigitalOcean: 10 s unless told otherwise, 3 s at least. The lab is not to make people
+    /// wait, and what a fleet promises of a drain is measured against this very value.
+    pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// How long a check may take, its connection and its answer each. DigitalOcean: 5 s, 3 s at least.
+    pub const CHECK_LIMIT: Duration = Duration::from_secs(1);
+
+    /// Failures in a row after which a node gets no new connections. DigitalOcean: 3 or 5, by the tool that makes it, 2 at least; one
+    /// would take a single lost packet for a lost machine.
+    pub const FALL: u32 = 2;
+
+    /// Successes in a row after which a node gets connections again. DigitalOcean: 5, 2 at least.
+    pub const RISE: u32 = 2;
+
     /// haproxy.cfg, for haproxy 3.0. `address` is the load balancer's own.
     pub fn configuration(&self, address: Ipv4Addr) -> String {
         let mut text = format!(
@@ -115,13 +115,15 @@ defaults
     timeout server {idle}ms
     timeout check {check}ms
     # A node that is out gets no new connections; those that it has go on, so that it can end what it is at.
-    default-server inter {interval}ms fall {FALL} rise {RISE}
+    default-server inter {interval}ms fall {fall} rise {rise}
 ",
             descriptors = 2 * CONNECTIONS + 100,
             connect = Milliseconds(CONNECT_LIMIT),
             idle = Milliseconds(IDLE),
-            check = Milliseconds(CHECK_LIMIT),
-            interval = Milliseconds(CHECK_INTERVAL),
+            check = Milliseconds(Self::CHECK_LIMIT),
+            fall = Self::FALL,
+            rise = Self::RISE,
+            interval = Milliseconds(Self::CHECK_INTERVAL),
         );
         for (service, port) in SERVICES {
             let _ = write!(
