@@ -108,7 +108,9 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=packages
 	$(MAKE) root-test NAME=enroll
 
+# Some of them run the agent's program on this machine.
 root-test:
+	cargo build --locked --workspace --bins
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(AS_ROOT)" \
 	cargo test --locked --package rolesmith-tests --test $(NAME) -- $(FILTER) --ignored --test-threads=1 --nocapture
 

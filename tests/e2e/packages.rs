@@ -42,9 +42,10 @@ address = "10.77.0.11"
 "#;
 
 /// What apt installs by hand: the roles. The agent, the facts and the keyring come with them.
-const ROLES: &str = "pkg-base pkg-app pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server";
+const ROLES: &str =
+    "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server";
 /// All of ours that are installed then.
-const OURS: &str = "pkg-base pkg-app pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-facts pkg-archive-keyring \
+const OURS: &str = "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-facts pkg-archive-keyring \
     rolesmith-agent";
 
 #[test]
@@ -86,6 +87,9 @@ fn packages_live_and_die_well() {
         "unattended-upgrades take Debian's fixes and leave ours",
         || upgrade::unattended(&fleet),
     );
+    step("a unit moves from one package to another", || {
+        upgrade::takes_a_unit_over(&fleet)
+    });
     step("maintainer scripts run twice", || {
         upgrade::scripts_again(&fleet)
     });

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use rolesmith_lab::{LabSpec, Network, NodeSpec, Repository, Silent, TreeSpec, UpOptions};
+use rolesmith_lab::{LabSpec, Network, NodeSpec, Purpose, Repository, Silent, TreeSpec, UpOptions};
 
 use crate::{Fleet, checkout, seed::Seed, work_dir};
 
@@ -44,6 +44,7 @@ impl Fleet {
         let spec = LabSpec {
             name: name.into(),
             tree: TreeSpec {
+                purpose: Purpose::Node,
                 suite: suite.into(),
                 cache_dir: lab.join("trees"),
                 key_extra: None,
@@ -63,6 +64,7 @@ impl Fleet {
                 meta_data: format!("instance-id: {name}-{node}-bare\nlocal-hostname: {node}\n"),
                 memory_limit: None,
             }],
+            outside: None,
             repository: Some(Repository {
                 dir: self.dir.join("dist/repo"),
                 host: format!("apt.{name}.internal"),

@@ -1,5 +1,6 @@
 //! One module a command: its arguments, and short glue.
 
+pub(crate) mod alarms;
 pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod database;
@@ -13,6 +14,7 @@ pub(crate) mod firewall;
 pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod migrate;
+pub(crate) mod perf;
 pub(crate) mod poke;
 pub(crate) mod recover;
 pub(crate) mod redis;

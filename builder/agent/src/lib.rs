@@ -6,9 +6,11 @@
 //!
 //! Clusters have a service of their own: [`runtime`] drives [`cluster`] (the decisions, pure), [`net`] (the other members)
 //! and [`postgres`] (the database). [`lookout`] notices that the repository has changed, and [`fetch`] takes new facts.
-//! [`discovery`] asks where members might be.
+//! [`discovery`] asks where members might be. [`perf`] and [`logs`] are services of their own too, and [`alarms`] decides what people
+//! are told by mail.
 
 pub mod act;
+pub mod alarms;
 pub mod application;
 pub mod apply;
 pub mod cli;
@@ -29,6 +31,7 @@ pub mod migrate;
 pub mod net;
 pub mod notify;
 pub mod observe;
+pub mod perf;
 pub mod postgres;
 pub mod probe;
 pub mod program;

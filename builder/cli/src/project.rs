@@ -1,10 +1,11 @@
 //! A fleet's directory, from its files to its plan.
 
-use rolesmith_host::{archive, load};
+use rolesmith_host::{archive, load, mail::read_authorities};
 use rolesmith_model::{
     applications::add_roles,
     archive_names::ArchiveNames,
-    finding::{Finding, Findings, Severity},
+    finding::{Finding, Findings, Place, Severity},
+    fleet::Fleet,
     plan::{NodePlan, Plan},
     resolve::resolve,
     role::Roles,
@@ -53,6 +54,7 @@ fn judge(app: &App, mut sources: Sources, services: Services) -> Inspected {
     let mut fleet = validate::fleet::load(&sources, &roles, &mut findings);
     if let Some(fleet) = &mut fleet {
         applications::read(app, fleet, services, &mut sources, &mut findings);
+        read_mail_authorities(app, fleet, &mut findings);
         add_roles(&mut sources, &mut roles, fleet, &mut findings);
     }
     let plan = fleet.and_then(|fleet| {
@@ -63,6 +65,27 @@ fn judge(app: &App, mut sources: Sources, services: Services) -> Inspected {
         sources,
         findings: findings.into_sorted(),
         plan,
+    }
+}
+
+/// Reads who may sign the smarthost's certificate.
+fn read_mail_authorities(app: &App, fleet: &mut Fleet, findings: &mut Findings) {
+    let source = fleet.source;
+    let Some(ca) = fleet.mail.as_mut().and_then(|mail| mail.ca.as_mut()) else {
+        return;
+    };
+    match read_authorities(&app.dir.join(&ca.path), &ca.path) {
+        Ok(pem) => ca.pem = pem,
+        Err(error) => {
+            let help = error.help();
+            findings.error(
+                "fleet::mail-ca",
+                Place::new(source, ca.span.clone()),
+                error.to_string(),
+                "nodes give mail to a smarthost whose certificate these CAs have signed",
+                help,
+            );
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use rolesmith_model::{
     },
 };
 
-use crate::firewall;
+use crate::firewall::{NodePolicy, Policy};
 
 /// What `build` knows about a node beside the plan: the public half of its identity.
 #[derive(Debug, Clone)]
@@ -89,10 +89,11 @@ pub fn package(
         json(FACTS_FILE.into(), &facts),
         text(CA_FILE.into(), ca_pem.as_bytes().to_vec(), "the fleet's CA"),
     ];
-    for node in &plan.nodes {
+    for policy in Policy::new(plan).nodes {
+        let node = policy.node;
         let dir = format!("{NODES_DIR}/{}", node.name);
         let mut rendered = node.files.clone();
-        rendered.extend(generated(fleet, node));
+        rendered.extend(generated(&policy));
         rendered.sort_by(|a, b| (&a.file.role, &a.file.path).cmp(&(&b.file.role, &b.file.path)));
         let node_facts = NodeFacts {
             name: node.name.to_string(),
@@ -163,13 +164,12 @@ fn member(fleet: &Fleet, node: &NodePlan, certificate: &NodeCertificate) -> Memb
 }
 
 /// Files that the builder makes from what roles declare: firewall and jails. They belong to the role base.
-fn generated(fleet: &Fleet, node: &NodePlan) -> Vec<RenderedFile> {
-    let rules = firewall::Rules::new(fleet, node);
+fn generated(rules: &NodePolicy<'_>) -> Vec<RenderedFile> {
     let files = [
         ("firewall.v4", rules.v4(), "[[firewall]]"),
         ("firewall.v6", rules.v6(), "[[firewall]]"),
         ("firewall.ipset", rules.ipset(), "[[firewall]]"),
-        ("jail.conf", jails(&node.jails), "[[jails]]"),
+        ("jail.conf", jails(&rules.node.jails), "[[jails]]"),
     ];
     files
         .into_iter()

@@ -11,6 +11,7 @@ pub mod gpg;
 pub mod identity;
 pub mod load;
 pub mod lock;
+pub mod mail;
 pub mod mirror;
 pub mod publish;
 pub mod scan;

@@ -39,6 +39,8 @@ pub struct FleetFile {
     /// The aggregated log.
     #[serde(default)]
     pub logs: LogsEntry,
+    /// Where the mail of nodes goes. Without it nodes send none, and have no mail system.
+    pub mail: Option<MailEntry>,
     /// The fleet's own programs: each becomes a package, and a service on every node with the role `app`.
     #[serde(default)]
     pub services: Vec<ServiceEntry>,
@@ -212,6 +214,31 @@ pub struct LogsEntry {
     /// Days that log servers keep the aggregate. Default 30.
     #[schemars(with = "Option<u32>")]
     pub retention_days: Option<Spanned<i64>>,
+}
+
+/// [mail]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MailEntry {
+    /// The server that takes nodes' mail, by the DNS name in its certificate.
+    #[schemars(with = "String")]
+    pub smarthost: Spanned<String>,
+    /// Its port: 465 speaks TLS from the first byte, every other one has to offer STARTTLS. Default 587.
+    #[schemars(with = "Option<u16>")]
+    pub port: Option<Spanned<i64>>,
+    /// Whom nodes log in as. The password is the secret mail-password.
+    #[schemars(with = "String")]
+    pub user: Spanned<String>,
+    /// Who gets what is written to root, and to every other account of a node.
+    #[schemars(with = "String")]
+    pub to: Spanned<String>,
+    /// The domain that senders have in place of the node's name. Default: the fleet's domain.
+    #[schemars(with = "Option<String>")]
+    pub from_domain: Option<Spanned<String>>,
+    /// A file with the CAs (PEM) that may sign the smarthost's certificate, relative to the fleet's directory. Default: those that Debian
+    /// trusts.
+    #[schemars(with = "Option<String>")]
+    pub ca: Option<Spanned<String>>,
 }
 
 /// [[services]]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::opening::{OpenTo, Opening};
+
 /// Directory of the roles' manifests on a node.
 pub const MANIFEST_DIR: &str = "/usr/lib/rolesmith/roles";
 /// Directory below which the agent installs the files of scope "node", one directory a role.
@@ -49,32 +51,6 @@ pub enum Protocol {
     Tcp,
     /// RFC 768.
     Udp,
-}
-
-/// Who may reach a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "build", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum OpenTo {
-    /// Everybody, on the public interface and the private one.
-    Public,
-    /// The load balancer, on the private interface.
-    LoadBalancer,
-    /// Members of the fleet, on the private interface.
-    Fleet,
-}
-
-/// A port that others may reach on a node.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Opening {
-    /// What listens there.
-    pub name: String,
-    /// 1 to 65535.
-    pub port: u16,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// Who may reach it.
-    pub from: OpenTo,
 }
 
 /// A unit that a role brings or adds to.
@@ -151,6 +127,8 @@ pub enum ClusterKind {
 /// The role whose members vote in the elections of the database without holding any of it, where another role forms a cluster
 /// of kind [`ClusterKind::Postgresql`].
 pub const WITNESS_ROLE: &str = "db-witness";
+/// Nodes with it reach the database through a pooler of their own; those that hold it have it too.
+pub const CLIENT_ROLE: &str = "db-client";
 
 /// A role as the agent sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

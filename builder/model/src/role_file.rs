@@ -14,7 +14,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 pub use toml::Spanned;
 
-use crate::manifest::{OnChange, OpenTo, Protocol, Start, nothing};
+use crate::{
+    manifest::{OnChange, Protocol, Start, nothing},
+    opening::Written,
+};
 
 /// A role: what a machine does, and everything Debian needs to know to do it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -34,6 +37,10 @@ pub struct RoleFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
+    /// Least and largest value of settings that are whole numbers: perf_interval = [1, 3600].
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, [i64; 2]>")]
+    pub setting_ranges: BTreeMap<Spanned<String>, Spanned<[i64; 2]>>,
     /// Files that the package ships, or that each node gets rendered for itself.
     #[serde(default)]
     pub files: Vec<FileEntry>,
@@ -58,6 +65,11 @@ pub struct RoleFile {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub masked_units: Vec<Spanned<String>>,
+    /// Answers to what Debian's packages ask when they are configured, as lines of debconf-set-selections(1). A fresh node gives them
+    /// before anything is installed; an existing machine keeps its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub debconf: Vec<Spanned<String>>,
     /// Users and groups, as lines of sysusers.d(5).
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -143,6 +155,11 @@ pub struct Dependencies {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub conflicts: Vec<Spanned<String>>,
+    /// Packages from which this one takes files over (Policy 7.6.1), such as one of the fleet's that shipped them before:
+    /// "{{ fleet.name }}-db-primary-capable".
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub replaces: Vec<Spanned<String>>,
 }
 
 /// [suites.<codename>]
@@ -308,8 +325,12 @@ pub struct FirewallEntry {
     /// The protocol.
     #[serde(default)]
     pub protocol: Protocol,
-    /// Who may reach it.
-    pub from: OpenTo,
+    /// Who may reach it: "public", "load-balancer", "fleet", or the members with one of some roles: ["role:app", "role:redis"].
+    #[schemars(with = "Written")]
+    pub from: Spanned<Written>,
+    /// Most new connections a minute from one address; more are dropped. Default: no limit.
+    #[schemars(with = "Option<PortValue>")]
+    pub per_minute: Option<Spanned<PortValue>>,
 }
 
 /// [[jails]]: a fail2ban jail.

@@ -1,4 +1,5 @@
 use std::env;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use crate::cli::End;
@@ -42,7 +43,8 @@ impl Migrate {
         };
         let notifier = Notifier::from_env();
         let ended = runtime.block_on(migration.run(|what| {
-            eprintln!("{what}");
+            // The journal.
+            let _ = writeln!(io::stderr(), "{what}");
             notifier.send(&format!("STATUS={what}"));
         }));
         match ended {

@@ -339,6 +339,42 @@ fn units_by_what_they_are_and_what_changed() {
 }
 
 #[test]
+fn a_unit_that_another_role_started_begins_anew_once() {
+    use OnChange::{Nothing, Reload, Restart};
+    // on change, of the role's own package, running -> what is done
+    let table = [
+        (Reload, true, true, "Restart"),
+        (Reload, true, false, "Start"),
+        (Restart, true, true, "Restart"),
+        // It is to live through every change.
+        (Nothing, true, true, "Note"),
+        // One of Debian's reads a drop-in that is new to it.
+        (Reload, false, true, "Reload"),
+    ];
+    for (on_change, own, running, expected) in table {
+        let (mut seen, _) = done();
+        seen.memory.roles.get_mut("app").unwrap().units.clear();
+        let app = seen.roles.get_mut("app").unwrap();
+        let mut unit = unit("app.service", Start::Enrolled, on_change);
+        unit.own = own;
+        manifest(app).units = vec![unit];
+        app.units.get_mut("app.service").unwrap().running = running;
+        let decision = decide(&seen);
+        let case = format!("{on_change:?} own {own} running {running}");
+        assert_eq!(
+            words(&decision),
+            [format!("{expected} app.service")],
+            "{case}"
+        );
+        for action in &decision.actions {
+            let boot = seen.boot.clone();
+            crate::act::remember(&mut seen.memory, action, &crate::act::Outcome::Done, &boot);
+        }
+        assert_eq!(words(&decide(&seen)), Vec::<String>::new(), "{case}");
+    }
+}
+
+#[test]
 fn another_certificate_or_ca_does_what_the_unit_needs_and_no_more() {
     use OnChange::{Nothing, Reload, Restart};
     // on change, on certificate, running, package changed, certificates changed -> what is done

@@ -284,7 +284,14 @@ impl Work<'_> {
             let starts = ours && (current.is_none() || first_look);
             return Some(if starts { Verb::Start } else { Verb::Note });
         }
-        let changed = current.is_none().then_some(unit.on_change);
+        // A unit of the role's that was started before the role did anything: it came from another role, and runs with that
+        // one's files, which a reload would read again.
+        let inherited = memory.is_none() && unit.own && ours && unit.on_change == OnChange::Reload;
+        let changed = current.is_none().then_some(if inherited {
+            OnChange::Restart
+        } else {
+            unit.on_change
+        });
         let renewed = renewed.then_some(unit.on_certificate);
         let asked = |wanted| changed == Some(wanted) || renewed == Some(wanted);
         // A restart reads all that a reload reads.

@@ -1,6 +1,6 @@
 //! The socket behind nginx, and the loop that looks.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::notify::Notifier;
 pub const SOCKET: &str = "/run/rolesmith-edge/http.sock";
 
 /// There while nginx is about to be stopped. nginx's unit removes it before it starts.
-pub const LEAVING: &str = "/run/rolesmith-edge/leaving";
+pub const LEAVING: &str = "/run/rolesmith/leaving";
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -67,7 +67,8 @@ pub async fn run(root: &Root, socket: &Path, settings: Settings) -> io::Result<(
             verdict.problems.join("; ")
         };
         if told.as_ref() != Some(&word) {
-            println!("{word}");
+            // The journal.
+            let _ = writeln!(io::stdout(), "{word}");
             told = Some(word.clone());
         }
         notifier.send(&format!("STATUS={}\nWATCHDOG=1", word.replace('\n', " ")));

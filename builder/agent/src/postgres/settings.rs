@@ -104,6 +104,12 @@ impl Settings {
         PathBuf::from(format!("{SOCKET_DIR}/.s.PGSQL.{}", self.port))
     }
 
+    /// What the role wants of the server's roles and their rights, as SQL.
+    #[must_use]
+    pub fn roles(&self) -> PathBuf {
+        self.conf.join("roles.sql")
+    }
+
     /// A file of [`STATE_DIR`].
     #[must_use]
     pub fn state(&self, name: &str) -> PathBuf {

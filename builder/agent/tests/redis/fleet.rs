@@ -14,8 +14,9 @@ use rcgen::{
     Issuer, KeyPair,
 };
 use rolesmith_agent::files::Root;
+use rolesmith_agent::net::credentials::credentials;
 use rolesmith_agent::redis::ask::{self, Heards};
-use rolesmith_agent::redis::client::{Client, ClientError, credentials};
+use rolesmith_agent::redis::client::{Client, ClientError};
 use rolesmith_agent::redis::resp::Value;
 use rolesmith_agent::redis::settings::{CONF_DIR, Declared, FOUNDER_FILE, Settings};
 use rolesmith_agent::redis::state::{self, Report};
@@ -27,7 +28,8 @@ use serde_json::json;
 pub(super) const FLEET: &str = "acme";
 pub(super) const PASSWORD: &str = "one-of-the-cluster";
 pub(super) const APP_PASSWORD: &str = "one-of-the-applications";
-const TEMPLATES: [(&str, &str); 4] = [
+const MONITOR_PASSWORD: &str = "one-of-the-figures";
+const TEMPLATES: [(&str, &str); 5] = [
     (
         "redis.conf",
         include_str!("../../../../roles/redis/templates/redis.conf"),
@@ -43,6 +45,10 @@ const TEMPLATES: [(&str, &str); 4] = [
     (
         "cluster.json",
         include_str!("../../../../roles/redis/templates/cluster.json"),
+    ),
+    (
+        "monitor.json",
+        include_str!("../../../../roles/redis/templates/monitor.json"),
     ),
 ];
 
@@ -312,13 +318,17 @@ impl Fleet {
             );
             context.insert(
                 "secret",
-                &json!({"redis_cluster_password": PASSWORD, "redis_password": APP_PASSWORD}),
+                &json!({
+                    "redis_cluster_password": PASSWORD,
+                    "redis_password": APP_PASSWORD,
+                    "redis_monitor_password": MONITOR_PASSWORD,
+                }),
             );
             context.insert("conf", &node.root.join(CONF_DIR));
             let path = |path: &str| node.root.join(path).to_string_lossy().into_owned();
-            // cluster.json names them below the node's root, Redis's own files need them whole.
+            // What the agent reads names them below the node's root, Redis's own files need them whole.
             for (name, template) in TEMPLATES {
-                let cluster = name == "cluster.json";
+                let cluster = matches!(name, "cluster.json" | "monitor.json");
                 let tls = |file: &str| if cluster { file.to_owned() } else { path(file) };
                 context.insert(
                     "tls",

@@ -162,6 +162,7 @@ fn a_role_of_the_fleets_own_becomes_what_it_says() {
     }
     assert_eq!(deb::field(&worker, "Recommends"), "python3-setproctitle");
     assert_eq!(deb::field(&worker, "Conflicts"), "rq");
+    assert_eq!(deb::field(&worker, "Replaces"), "acme-app (<< 3)");
     let files = deb::contents(&worker);
     for (path, mode) in [
         ("./usr/lib/acme-worker/worker", "-rwxr-xr-x root/root"),

@@ -49,7 +49,7 @@ pub struct Conflict {
 }
 
 /// Every code that there is.
-pub const CODES: [&str; 35] = [
+pub const CODES: [&str; 36] = [
     "address",
     "architecture",
     "clock",
@@ -65,6 +65,7 @@ pub const CODES: [&str; 35] = [
     "hostname",
     "interface",
     "iptables",
+    "mail-configuration",
     "management",
     "masked-units",
     "memory",
@@ -191,7 +192,7 @@ impl Expectations {
                 name: opening.name.clone(),
                 port: opening.port,
                 udp: opening.protocol == Protocol::Udp,
-                from: Some(opening.from),
+                from: Some(opening.from.clone()),
             })
             .collect();
         let database = &fleet.services.database;

@@ -9,7 +9,7 @@ use crate::{
         ADDRESS_PLACEHOLDER, APPLICATION_CERTIFICATE, APPLICATION_KEY_FILE, CA_FILE, KEY_FILE,
         NODES_DIR, placeholder,
     },
-    fleet::{Fleet, Node},
+    fleet::{Fleet, Mail, Node},
     fleet_file::Upstream,
     ids::RoleName,
     manifest::CONF_DIR,
@@ -56,6 +56,7 @@ pub(super) fn package(fleet: &Fleet, role: &Role, sources: &Sources) -> Context 
     context.insert("database", &fleet.services.database);
     context.insert("redis", &fleet.services.redis);
     context.insert("logs", &fleet.services.logs);
+    context.insert("mail", &fleet.mail.as_ref().map(describe_mail));
     let mut facts = Map::new();
     for layer in &role.layers {
         if let Some(suite) = layer.file.suites.get(fleet.suite.codename()) {
@@ -85,6 +86,19 @@ pub(super) fn package(fleet: &Fleet, role: &Role, sources: &Sources) -> Context 
 
 fn to_json(value: &toml::Value) -> Value {
     serde_json::to_value(value).expect("every TOML value has a JSON form")
+}
+
+/// What templates read as `mail`.
+fn describe_mail(mail: &Mail) -> Value {
+    json!({
+        "smarthost": mail.smarthost,
+        "port": mail.port,
+        "implicit_tls": mail.port == Mail::IMPLICIT_TLS,
+        "user": mail.user,
+        "to": mail.to,
+        "from_domain": mail.from_domain,
+        "ca": mail.ca.as_ref().map(|ca| &ca.pem),
+    })
 }
 
 /// Facts that templates read about a machine.

@@ -58,6 +58,7 @@ pub(super) fn resolve(
         health: BTreeMap::new(),
         secrets: Vec::new(),
         masked_units: Vec::new(),
+        debconf: Vec::new(),
     };
     let databases: Vec<SecretName> = fleet
         .applications
@@ -101,8 +102,10 @@ pub(super) fn resolve(
             }
             plan.masked_units
                 .extend(layer.file.masked_units.iter().map(|u| u.get_ref().clone()));
+            plan.debconf
+                .extend(layer.file.debconf.iter().map(|a| a.get_ref().clone()));
         }
-        for opening in entries::openings(role, &context, findings) {
+        for opening in entries::openings(role, inputs.roles, &context, findings) {
             add_opening(&mut plan.openings, opening, role, machine, inputs, findings);
         }
         let jails: Vec<Jail> = entries::jails(role, &context, findings);
@@ -116,6 +119,8 @@ pub(super) fn resolve(
     plan.secrets.dedup();
     plan.masked_units.sort();
     plan.masked_units.dedup();
+    plan.debconf.sort();
+    plan.debconf.dedup();
     one_owner_a_path(inputs, &roles, packages, findings);
     Some(plan)
 }

@@ -2,6 +2,7 @@
 
 mod applications;
 mod database;
+mod mail;
 mod network;
 mod nodes;
 mod settings;
@@ -151,6 +152,7 @@ impl Check<'_> {
         self.distinct_addresses(&file, network.as_ref());
         self.redis_fits(&file, &nodes, services.redis.max_memory);
         services.database.synchronous = self.database(&file, &nodes);
+        let mail = self.mail(&file, &mut nodes);
         let applications = self.applications(&file, &nodes, &services);
         let settings = self.settings(&file);
         if self.findings.has_errors() {
@@ -168,6 +170,7 @@ impl Check<'_> {
             discovery,
             nodes,
             services,
+            mail,
             applications,
             settings,
         })
