@@ -1,11 +1,11 @@
 //! A service's source directory becomes the tree that its package ships.
 //!
 //! A Node.js program gets its dependencies from the package manager that its lock file names, run on Debian's own Node.js of the
-//! fleet's suite, in a sandbox that sees the program's files, the registry and nothing else of the machine. No script of a
+//! fleet's suite, in a sandbox that sees of the machine the program's files and the network, and nothing else. No script of a
 //! dependency runs. Any other program is shipped as it is.
 //!
-//! The steps of [`build()`]: read the source whole ([`source`]), find out what it is ([`inspect()`]), take the dependencies from the
-//! cache or install them in a copy ([`install`]), join both, judge every file ([`judge`]). What comes out depends on the source,
+//! The steps of [`build()`]: read the source whole (`source`), find out what it is ([`inspect()`]), take the dependencies from the
+//! cache or install them in a copy (`install`), join both, judge every file (`judge`). What comes out depends on the source,
 //! the suite and what the lock file names by digest; not on the day, the umask, or where the source or the cache is.
 //!
 //! In the cache, below `services/`: `systems/` has Debian trees with a package manager, unpacked once; `installs/` what was

@@ -118,7 +118,7 @@ impl ServiceError {
             Self::Special(_) => "remove it, or leave it out with a line in .rolesmithignore".into(),
             Self::Link { .. } => "put the file itself there, or link to one inside by a relative path such as ../lib/file".into(),
             Self::Native(_) => {
-                "declare the architecture that the service is for (docs/services.md), or leave the files out".into()
+                "leave the files out with .rolesmithignore, or use a Debian package that has them (`depends`)".into()
             }
             Self::TooLarge { .. } => {
                 "leave out what the running service does not need: development dependencies belong under devDependencies, other files into .rolesmithignore".into()
