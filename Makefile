@@ -21,7 +21,7 @@ help:
 	@echo "make test       every test that CI runs;  make test-all  all there are"
 	@echo "make idle       what an idle fleet uses, over ten minutes"
 	@echo "make lint       formatting, clippy, shellcheck, documentation"
-	@echo "make bench      benchmarks against dpkg-deb, apt-ftparchive, reprepro and aptly"
+	@echo "make bench      benchmarks against dpkg-deb, apt-ftparchive, reprepro, aptly and zgrep"
 	@echo "make deb        Debian packages of rolesmith and rolesmith-agent in target/debian"
 
 build:
@@ -136,6 +136,7 @@ lint:
 bench:
 	builder/setup bench
 	cargo bench --locked --package rolesmith-host --bench peers
+	cargo bench --locked --package rolesmith-agent --bench search
 
 clean:
 	cargo clean

@@ -9,6 +9,8 @@ mod capture;
 mod gone;
 #[path = "fleet/node.rs"]
 mod node;
+#[path = "fleet/performance.rs"]
+mod performance;
 #[path = "fleet/secrets.rs"]
 mod secrets;
 #[path = "fleet/services.rs"]
@@ -73,6 +75,7 @@ fn three_nodes(name: &str, suite: &str) {
         services::edge(&fleet, name)
     });
     step("the aggregated log", || services::logs(&fleet));
+    step("performance lines", || performance::lines_arrive(&fleet));
     step("nothing in clear text on the private network", || {
         capture::nothing_in_clear(&fleet, name);
     });
