@@ -88,15 +88,14 @@ impl Follower {
     pub async fn follow(&self, row: Option<&EpochRow>) -> Result<(), Problem> {
         let _turn = self.0.turn.lock().await;
         let settings = &self.0.settings;
+        let members = {
+            let addresses = self.0.addresses.read();
+            addresses.unwrap_or_else(PoisonError::into_inner).clone()
+        };
         let Some(row) = row else {
-            return lead(None, settings.port).await;
+            return lead(None, settings.port, &members).await;
         };
-        let address = {
-            let addresses = &self.0.addresses;
-            let addresses = addresses.read().unwrap_or_else(PoisonError::into_inner);
-            addresses.get(&row.node).cloned()
-        };
-        let address = address.ok_or_else(|| {
+        let address = members.get(&row.node).cloned().ok_or_else(|| {
             Problem::Later(format!("the address of {} is not known yet", row.node))
         })?;
         let proof = Proof {
@@ -109,6 +108,6 @@ impl Follower {
         let reply = remote::ask(&row.node, place, &proof, &question).await?;
         answered(row, &reply)?;
         let place = Place::There(address);
-        lead(Some((&row.node, &place)), settings.port).await
+        lead(Some((&row.node, &place)), settings.port, &members).await
     }
 }

@@ -131,6 +131,12 @@ impl Server {
             .ok_or_else(|| Problem::Later(format!("the address of {node} is not known yet")))
     }
 
+    /// All that are known.
+    fn addresses(&self) -> BTreeMap<NodeName, String> {
+        let addresses = self.addresses.read();
+        addresses.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// From here on [`Postgres::abandon`] ends what the result is given to.
     fn interruptible(&self) -> Result<Interrupt, Problem> {
         let interrupt = Interrupt::new().map_err(|error| Problem::Later(error.to_string()))?;

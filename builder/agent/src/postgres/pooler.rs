@@ -1,6 +1,7 @@
 //! pgbouncer of this node follows the primary by pulling (rule 13): nobody tells it, and it is told nothing that was not
 //! read on the new primary itself.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rolesmith_model::ids::NodeName;
@@ -15,6 +16,8 @@ use crate::program::Call;
 
 /// Which server pgbouncer connects to; its main configuration includes this. Nothing in it is secret.
 pub const DATABASES_FILE: &str = "/var/lib/rolesmith/pooler/databases.ini";
+/// Where members are, by name: pgbouncer has it in the place of /etc/hosts, from its start on.
+const HOSTS_FILE: &str = "/var/lib/rolesmith/pooler/hosts";
 /// The unit that runs pgbouncer.
 const UNIT: &str = "rolesmith-pgbouncer.service";
 /// pgbouncer's own socket directory.
@@ -33,6 +36,15 @@ pub fn databases(primary: Option<(&NodeName, &str)>, port: u16) -> String {
             "{FOLLOWS}{node}\n[databases]\n* = host={host} port={port} auth_user=rolesmith_pooler\n"
         ),
     }
+}
+
+/// The text of [`HOSTS_FILE`].
+fn hosts(members: &BTreeMap<NodeName, String>) -> String {
+    let local = "127.0.0.1 localhost\n".to_owned();
+    let lines = members.iter();
+    lines.fold(local, |text, (name, address)| {
+        text + &format!("{address} {name}\n")
+    })
 }
 
 /// The node that pgbouncer follows, as it stands on disk.
@@ -83,7 +95,16 @@ fn host<'a>(node: &'a NodeName, place: &Place) -> &'a str {
 }
 
 /// Lets pgbouncer follow a node's server, or nobody. Whoever calls it has read there that it is the primary.
-pub(super) async fn lead(primary: Option<(&NodeName, &Place)>, port: u16) -> Result<(), Problem> {
+pub(super) async fn lead(
+    primary: Option<(&NodeName, &Place)>,
+    port: u16,
+    members: &BTreeMap<NodeName, String>,
+) -> Result<(), Problem> {
+    let path = Path::new(HOSTS_FILE);
+    let names = hosts(members);
+    if files::read(path).ok().flatten().as_deref() != Some(names.as_bytes()) {
+        files::write_over(path, names.as_bytes()).map_err(Problem::file(path))?;
+    }
     let path = Path::new(DATABASES_FILE);
     let text = databases(primary.map(|(node, place)| (node, host(node, place))), port);
     files::write(path, text.as_bytes(), Access::PUBLIC).map_err(Problem::file(path))?;
@@ -130,7 +151,8 @@ impl Server {
             Some(row) => Some((&row.node, self.confirm_primary(row).await?)),
         };
         let primary = place.as_ref().map(|(node, place)| (*node, place));
-        lead(primary, self.settings.port).await
+        let members = self.addresses();
+        lead(primary, self.settings.port, &members).await
     }
 }
 
@@ -252,5 +274,14 @@ mod tests {
         assert!(text(&Place::Here).contains("host=/run/rolesmith-postgresql port=5432"));
         assert!(text(&there).starts_with("; follows app-1\n[databases]\n* = host=app-1 "));
         assert!(databases(None, 5432).contains("rolesmith-nowhere"));
+        // Every member's name leads to it, whoever is followed: answers to names are kept for a while.
+        let members = ["10.0.0.1", "10.0.0.2"].map(|address| {
+            let name = format!("app-{}", &address[7..]);
+            (NodeName::new(name).unwrap(), address.to_owned())
+        });
+        assert_eq!(
+            hosts(&members.into()),
+            "127.0.0.1 localhost\n10.0.0.1 app-1\n10.0.0.2 app-2\n"
+        );
     }
 }
