@@ -78,7 +78,8 @@ fn main() -> Outcome<()> {
     let found = count(agent(&["--raw", RARE]))?;
     assert_eq!(found, count(zgrep(RARE))?, "both find the same lines");
     println!("{found} lines have {RARE:?}");
-    let contest = |title: &str, commands: Vec<(&'static str, Box<dyn Fn() -> Command + '_>)>| {
+    type Contestant<'a> = (&'static str, Box<dyn Fn() -> Command + 'a>);
+    let contest = |title: &str, commands: Vec<Contestant<'_>>| {
         let contestants = commands
             .into_iter()
             .map(|(name, command)| Contestant::new(name, |_| Ok(()), move |_| run(command())))
@@ -211,7 +212,11 @@ fn day_of(
         let (second, fraction) = (micros / 1_000_000, micros % 1_000_000);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         *sequence += 1;
-        let status = if *random % 1000 == 0 { 503 } else { 200 };
+        let status = if (*random).is_multiple_of(1000) {
+            503
+        } else {
+            200
+        };
         let path = PATHS[usize::try_from(*random % 6)?];
         writeln!(
             out,
