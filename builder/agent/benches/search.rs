@@ -78,8 +78,8 @@ fn main() -> Outcome<()> {
     let found = count(agent(&["--raw", RARE]))?;
     assert_eq!(found, count(zgrep(RARE))?, "both find the same lines");
     println!("{found} lines have {RARE:?}");
-    type Contestant<'a> = (&'static str, Box<dyn Fn() -> Command + 'a>);
-    let contest = |title: &str, commands: Vec<Contestant<'_>>| {
+    type Named<'a> = (&'static str, Box<dyn Fn() -> Command + 'a>);
+    let contest = |title: &str, commands: Vec<Named<'_>>| {
         let contestants = commands
             .into_iter()
             .map(|(name, command)| Contestant::new(name, |_| Ok(()), move |_| run(command())))
