@@ -74,6 +74,9 @@ fn three_nodes(name: &str, suite: &str) {
     step("nginx as the load balancer sees it", || {
         services::edge(&fleet, name)
     });
+    step("the example's site through the load balancer", || {
+        services::shop(&fleet, name)
+    });
     step("the aggregated log", || services::logs(&fleet));
     step("performance lines", || performance::lines_arrive(&fleet));
     step("nothing in clear text on the private network", || {

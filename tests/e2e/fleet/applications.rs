@@ -73,8 +73,8 @@ pub fn are_let_in(fleet: &Fleet, node: &str, to: &str) {
 
 /// What members do among each other needs a member's certificate: the database as repmgr does, its log, and lines.
 pub fn are_no_members(fleet: &Fleet, node: &str, primary: &str, log_server: &str) {
-    let shop = "user=shop dbname=shop";
-    let told = fleet.must(node, &sql(primary, &APPLICATION, shop, "SELECT 1"));
+    let probe = "user=probe dbname=probe";
+    let told = fleet.must(node, &sql(primary, &APPLICATION, probe, "SELECT 1"));
     assert_eq!(told, "1\n");
     for (login, command) in [
         ("user=repmgr dbname=repmgr", "SELECT 1"),

@@ -54,11 +54,11 @@ pub fn database(fleet: &Fleet) {
     let primary = primary(fleet);
     fleet.must(
         primary,
-        "runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -c \"CREATE ROLE shop LOGIN PASSWORD 'of these tests'\" \
-         -c 'CREATE DATABASE shop OWNER shop' && \
-         PGPASSWORD='of these tests' psql -h 127.0.0.1 -p 6432 -U shop -d shop -w -qc 'CREATE TABLE t (n int)'",
+        "runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -c \"CREATE ROLE probe LOGIN PASSWORD 'of these tests'\" \
+         -c 'CREATE DATABASE probe OWNER probe' && \
+         PGPASSWORD='of these tests' psql -h 127.0.0.1 -p 6432 -U probe -d probe -w -qc 'CREATE TABLE t (n int)'",
     );
-    let psql = "psql -h 127.0.0.1 -p 6432 -U shop -d shop -w -qAt -v ON_ERROR_STOP=1";
+    let psql = "psql -h 127.0.0.1 -p 6432 -U probe -d probe -w -qAt -v ON_ERROR_STOP=1";
     for (number, node) in NODES.into_iter().enumerate() {
         let answer = fleet.must(
             node,
@@ -118,7 +118,7 @@ pub fn edge(fleet: &Fleet, name: &str) {
         let url = format!("http://{address}{path}");
         fleet.must(
             OUTSIDE,
-            &format!("curl --silent --include --max-time 3 --header 'Host: shop.example' '{url}'"),
+            &format!("curl --silent --include --max-time 3 --haproxy-protocol --header 'Host: shop.example' '{url}'"),
         )
     };
     for address in ["10.77.0.11", "10.77.0.12", "10.77.0.13"] {
@@ -143,6 +143,75 @@ pub fn edge(fleet: &Fleet, name: &str) {
             "{address} answers others than the load balancer"
         );
     }
+}
+
+/// The example's site through the load balancer: its page, an order that is in PostgreSQL when it is answered, and a view that comes
+/// there through Redis. And all of it from another node's service where that of a node is stopped.
+pub fn shop(fleet: &Fleet, name: &str) {
+    let host = format!("shop.{name}.internal");
+    let curl = |more: &str, path: &str| {
+        fleet.must(
+            OUTSIDE,
+            &format!(
+                "curl --silent --show-error --insecure --max-time 20 --resolve {host}:443:10.77.0.2 {more} 'https://{host}{path}'"
+            ),
+        )
+    };
+    fleet.must(
+        OUTSIDE,
+        "timeout 30 sh -c 'until curl --silent --fail --max-time 3 http://10.77.0.2/health; do sleep 0.2; done'",
+    );
+    let page = curl("--include", "/orders/of-nobody");
+    assert!(page.starts_with("HTTP/2 200"), "{page}");
+    assert!(page.contains("<!doctype html>"), "{page}");
+    let policy = page
+        .lines()
+        .find(|line| line.starts_with("content-security-policy: "));
+    assert!(
+        policy.is_some_and(|p| p.contains("default-src 'self'")),
+        "{page}"
+    );
+    let post = |path: &str, id: u32, body: &str| {
+        let id = format!("00000000-0000-4000-8000-{id:012}");
+        let json = format!("{{\"id\":\"{id}\",{body}}}");
+        curl(
+            &format!(
+                "--write-out ' %{{http_code}}' --header 'content-type: application/json' --data '{json}'"
+            ),
+            path,
+        )
+    };
+    let count = |path: &str| -> u64 {
+        let told = curl("", path);
+        let value: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        value["count"].as_u64().unwrap_or_else(|| panic!("{told}"))
+    };
+    for id in 0..6 {
+        let told = post("/api/orders", id, "\"product\":1,\"quantity\":2");
+        assert!(told.ends_with(" 201"), "{told}");
+        let told = post("/api/views", id, "\"product\":1");
+        assert!(told.ends_with(" 202"), "{told}");
+    }
+    assert_eq!(count("/api/orders/count"), 6);
+    let answer = ask(fleet, primary(fleet), "SELECT 1");
+    assert_eq!(answer, "1\n");
+    fleet.must(
+        primary(fleet),
+        "timeout 30 sh -c 'until [ \"$(runuser -u postgres -- psql -qAtXd shop -c \"SELECT count(*) FROM shop.views\")\" = 6 ]; do sleep 0.2; done'",
+    );
+    // Migrated once, by one of the three.
+    let releases = fleet.must(
+        primary(fleet),
+        "runuser -u postgres -- psql -qAtXd shop -c 'SELECT count(*) FROM rolesmith_service.releases'",
+    );
+    assert_eq!(releases, "1\n");
+    fleet.must("app-1", "systemctl stop rolesmith-service-shop.service");
+    for id in 6..15 {
+        let told = post("/api/orders", id, "\"product\":1,\"quantity\":2");
+        assert!(told.ends_with(" 201"), "with a service down: {told}");
+    }
+    fleet.must("app-1", "systemctl start rolesmith-service-shop.service");
+    assert_eq!(count("/api/orders/count"), 15);
 }
 
 /// A line from the node that keeps no logs arrives at both that do, with its name.
