@@ -98,6 +98,7 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=repository FILTER="--skip installed"
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
+	$(MAKE) root-test NAME=firewall
 	$(MAKE) root-test NAME=logs
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=lab_faults

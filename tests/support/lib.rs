@@ -5,6 +5,7 @@
 
 pub mod bare;
 pub mod cluster;
+pub mod scan;
 pub mod seed;
 
 use std::{

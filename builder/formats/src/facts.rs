@@ -98,7 +98,7 @@ pub fn package(
                 .iter()
                 .map(|(role, checks)| (role.to_string(), checks.clone()))
                 .collect(),
-            openings: node.openings.clone(),
+            openings: [],
             private_interface: fleet.network.private_interface.clone(),
         };
         files.push(json(format!("{dir}/node.json"), &node_facts));

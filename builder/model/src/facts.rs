@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{ClusterKind, HealthCheck, Opening};
+use crate::manifest::{ClusterKind, HealthCheck};
 
 /// Where the facts package puts the fleet's facts.
 pub const FACTS_FILE: &str = "/usr/lib/rolesmith/facts/facts.json";
@@ -164,8 +164,10 @@ pub struct NodeFacts {
     pub files: Vec<NodeFile>,
     /// Health checks by role.
     pub health: BTreeMap<String, Vec<HealthCheck>>,
-    /// Ports that its roles open.
-    pub openings: Vec<Opening>,
+    /// Empty: the packet filter's rules say which ports are open. The first agents want a list here and read nothing of it, and
+    /// facts reach them before their successors do.
+    #[serde(skip_deserializing)]
+    pub openings: [(); 0],
     /// Its interface in the private network; [`ADDRESS_PLACEHOLDER`] stands for the address found there.
     pub private_interface: String,
 }

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::opening::{OpenTo, Opening};
-
 /// Directory of the roles' manifests on a node.
 pub const MANIFEST_DIR: &str = "/usr/lib/rolesmith/roles";
 /// Directory below which the agent installs the files of scope "node", one directory a role.

@@ -6,7 +6,8 @@ use crate::{
     facts::NodeFile,
     fleet::Fleet,
     ids::{NodeName, PackageName, RoleName, SecretName},
-    manifest::{ClusterKind, HealthCheck, ManagedUnit, Opening},
+    manifest::{ClusterKind, HealthCheck, ManagedUnit},
+    opening::Opening,
 };
 
 /// Where a packaged file came from, for the manifest and for people who ask.

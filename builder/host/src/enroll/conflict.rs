@@ -13,8 +13,9 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use rolesmith_formats::{keyring, seed::Seed};
 use rolesmith_model::{
     ids::Suite,
-    manifest::{OpenTo, Protocol},
+    manifest::Protocol,
     network::Ipv4Network,
+    opening::OpenTo,
     plan::{NodePlan, Plan},
 };
 

@@ -11,7 +11,7 @@ mod table;
 use std::collections::BTreeMap;
 
 use rolesmith_host::enroll::{Expectations, Probe, conflict::Listen};
-use rolesmith_model::{ids::Suite, manifest::OpenTo};
+use rolesmith_model::{ids::Suite, opening::OpenTo};
 
 /// A machine with nothing but an ssh server.
 const PLAIN: &str = include_str!("probes/plain.txt");

@@ -108,7 +108,7 @@ pub(super) fn fresh() -> Observed {
             name: "n1".to_owned(),
             files: Vec::new(),
             health: BTreeMap::new(),
-            openings: Vec::new(),
+            openings: [],
             private_interface: "eth1".to_owned(),
         }),
         roles: [("base".to_owned(), base), ("app".to_owned(), app)].into(),
