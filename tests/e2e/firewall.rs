@@ -19,7 +19,22 @@ const NAME: &str = "walled";
 
 /// A node with what the web needs, one with the data, and both with ports that nobody serves: what is let in there, the kernel
 /// itself answers.
-const NODES: &str = r#"
+const FLEET: &str = r#"
+[fleet]
+name = "walled"
+suite = "trixie"
+maintainer = "Fleet of Tests <fleet@example.org>"
+domain = "walled.internal"
+
+[repository]
+url = "http://apt.walled.internal"
+upstream = "mirror"
+
+[network]
+private = "10.77.0.0/24"
+load_balancer = "10.77.0.2"
+admin_ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFVbg0rRyyWW1Yv0k0fXbpA9zWGfQ1kWc0AK9q3kK2dQ nobody@walled.internal"]
+
 [nodes.web-1]
 roles = ["app", "edge", "unserved"]
 address = "10.77.0.11"
@@ -76,8 +91,7 @@ from = ["role:app"]
 #[ignore = "needs root: boots real machines"]
 fn what_answers_is_what_the_plan_says() {
     need_root();
-    let toml = rolesmith_tests::cluster::fleet_toml(NAME, "trixie", &[], &[]) + NODES;
-    let fleet = Fleet::create(NAME, &toml);
+    let fleet = Fleet::create(NAME, FLEET);
     let role = fleet.dir.join("roles/unserved");
     fs::create_dir_all(&role).expect("a directory");
     fs::write(role.join("role.toml"), UNSERVED).expect("a file");
@@ -96,9 +110,7 @@ fn what_answers_is_what_the_plan_says() {
         }
     });
     let lab = Lab::open(&fleet.lab_state(NAME)).expect("the lab is up");
-    let places = step("addresses for those who ask", || {
-        Places::prepare(&fleet, &lab)
-    });
+    let places = step("addresses for those who ask", || Places::prepare(&lab));
     step("every TCP port, from everywhere", || {
         matrix::tcp(&fleet, &places);
     });

@@ -1,12 +1,14 @@
 //! From where the nodes are asked: addresses on the lab's two bridges, and the nodes themselves.
 
 use std::{
+    ffi::OsString,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 use rolesmith_lab::Lab;
-use rolesmith_tests::{Fleet, scan::Scanner};
+use rolesmith_tests::scan::Scanner;
 
 /// A machine of the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,14 @@ pub enum Side {
 pub const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
 
 impl Side {
+    /// The lab's bridge.
+    fn bridge(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+        }
+    }
+
     /// The address with this host part. The lab gives nodes the IPv4 ones; those of IPv6 are for documentation (RFC 3849).
     pub fn address(self, family: &str, number: u8) -> IpAddr {
         match (family, self) {
@@ -83,39 +93,39 @@ pub struct Places {
 
 impl Places {
     /// Gives them addresses; they go with the lab.
-    pub fn prepare(fleet: &Fleet, lab: &Lab) -> Self {
+    pub fn prepare(lab: &Lab) -> Self {
         let status = lab.status().expect("a lab that is up");
+        let machine = |pid: u32| PathBuf::from(format!("/proc/{pid}/ns/net"));
+        // A lab whose load balancer is a machine has given it its address already.
+        let told = serde_json::to_value(&status).expect("a status has a JSON form");
+        let balancer = told["outside"]["pid"].as_u64();
+        let balancer = balancer.map(|pid| machine(pid.try_into().expect("a process")));
         let mut all = Vec::new();
-        for (name, side, number) in [
-            ("public", Side::Public, OUTSIDE),
-            ("load-balancer", Side::Private, BALANCER),
-            ("stranger", Side::Private, STRANGER),
+        for (name, side, number, own) in [
+            ("public", Side::Public, OUTSIDE, None),
+            ("load-balancer", Side::Private, BALANCER, balancer),
+            ("stranger", Side::Private, STRANGER, None),
         ] {
-            give(lab, side, number);
+            let interface = own.as_ref().map_or(side.bridge(), |_| "eth1");
+            let namespace = own.unwrap_or_else(|| status.namespace.clone());
+            give(&namespace, interface, side, number);
             all.push(Place {
                 name: name.to_owned(),
                 side,
-                namespace: status.namespace.clone(),
+                namespace,
                 number,
             });
         }
         for node in NODES {
-            let (public, private) = (
-                Side::Public.address("ipv6", node.number),
-                Side::Private.address("ipv6", node.number),
-            );
-            fleet.must(
-                node.name,
-                &format!(
-                    "ip -6 address add {public}/64 dev eth0 nodad && ip -6 address add {private}/64 dev eth1 nodad"
-                ),
-            );
             let known = status.nodes.iter().find(|known| known.name == node.name);
-            let pid = known.and_then(|known| known.pid).expect("it runs");
+            let namespace = machine(known.and_then(|known| known.pid).expect("it runs"));
+            // The lab gave it those of IPv4.
+            give(&namespace, "eth0", Side::Public, node.number);
+            give(&namespace, "eth1", Side::Private, node.number);
             all.push(Place {
                 name: format!("member:{}", node.name),
                 side: Side::Private,
-                namespace: format!("/proc/{pid}/ns/net").into(),
+                namespace,
                 number: node.number,
             });
         }
@@ -132,19 +142,21 @@ impl Places {
     }
 }
 
-/// Puts addresses of both families on a bridge of the lab.
-fn give(lab: &Lab, side: Side, number: u8) {
-    let bridge = match side {
-        Side::Public => "public",
-        Side::Private => "private",
-    };
+/// Gives an interface the addresses of both families that it has not got.
+fn give(namespace: &Path, interface: &str, side: Side, number: u8) {
     let [v4, v6] = FAMILIES.map(|family| side.address(family, number));
-    run(
-        lab,
-        &format!(
-            "ip address replace {v4}/24 dev {bridge}\nip -6 address replace {v6}/64 dev {bridge} nodad"
-        ),
+    let mut into = OsString::from("--net=");
+    into.push(namespace);
+    let script = format!(
+        "ip address replace {v4}/24 dev {interface}
+        ip -6 address replace {v6}/64 dev {interface} nodad"
     );
+    let status = Command::new("nsenter")
+        .arg(into)
+        .args(["sh", "-ec", &script])
+        .status()
+        .expect("nsenter starts");
+    assert!(status.success(), "{script}");
 }
 
 /// Runs a script in the lab's namespace.

@@ -9,6 +9,9 @@ use super::{
     rules::word,
 };
 
+/// Whether somebody is let in, over IPv4 and over IPv6.
+type Cell = (bool, bool);
+
 /// Senders that may reach the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Column {
@@ -35,7 +38,7 @@ pub(super) struct Line {
     /// On which nodes; none for all of several.
     pub(super) on: Vec<String>,
     /// Over IPv4 and over IPv6, a column each.
-    pub(super) cells: Vec<(bool, bool)>,
+    pub(super) cells: Vec<Cell>,
 }
 
 /// The matrix in as few lines and columns as tell the same.
@@ -63,77 +66,81 @@ impl Groups {
     }
 }
 
+/// Members that may reach the same.
+struct Class<'a> {
+    may: Vec<Cell>,
+    recorded: bool,
+    names: Vec<String>,
+    /// One of them.
+    source: &'a Source,
+}
+
 /// Each column with one of its senders, which stands for all of them.
 fn columns(matrix: &Matrix) -> Vec<(Column, &Source)> {
-    type Class<'a> = (Vec<(bool, bool)>, bool, Vec<String>, &'a Source);
     let mut columns = Vec::new();
     let mut classes: Vec<Class<'_>> = Vec::new();
     for sender in &matrix.sources {
-        let Source::Member(name) = &sender.name else {
-            columns.push((Column::Other(sender.name.clone()), &sender.name));
+        let source = &sender.name;
+        let Source::Member(name) = source else {
+            columns.push((Column::Other(source.clone()), source));
             continue;
         };
-        let may: Vec<(bool, bool)> = matrix
+        let may: Vec<Cell> = matrix
             .nodes
             .iter()
-            .flat_map(|target| target.openings.iter().map(move |o| (target, o)))
-            .map(|(target, opening)| opening.of(target, &sender.name))
+            .flat_map(|target| target.openings.iter().map(move |o| o.of(target, source)))
             .collect();
         let recorded = sender.address.is_some();
-        let same = |class: &&mut (Vec<(bool, bool)>, bool, Vec<String>, &Source)| {
-            class.0 == may && class.1 == recorded
-        };
+        let same = |class: &&mut Class<'_>| class.may == may && class.recorded == recorded;
         match classes.iter_mut().find(same) {
-            Some(class) => class.2.push(name.clone()),
-            None => classes.push((may, recorded, vec![name.clone()], &sender.name)),
+            Some(class) => class.names.push(name.clone()),
+            None => classes.push(Class {
+                may,
+                recorded,
+                names: vec![name.clone()],
+                source,
+            }),
         }
     }
     let all = classes.len() == 1;
-    columns.extend(classes.into_iter().map(|(_, recorded, names, source)| {
-        let all = all && names.len() > 1;
+    columns.extend(classes.into_iter().map(|class| {
         let column = Column::Members {
-            names,
-            all,
-            recorded,
+            all: all && class.names.len() > 1,
+            names: class.names,
+            recorded: class.recorded,
         };
-        (column, source)
+        (column, class.source)
     }));
     columns
 }
 
 fn lines(matrix: &Matrix, columns: &[(Column, &Source)]) -> Vec<Line> {
-    type Key<'a> = (Protocol, u16, &'a str);
-    type Cells = Vec<(bool, bool)>;
-    let mut groups: BTreeMap<Key<'_>, Vec<(Cells, Vec<String>)>> = BTreeMap::new();
+    let mut lines: BTreeMap<(Protocol, u16, &str), Vec<Line>> = BTreeMap::new();
     for target in &matrix.nodes {
         for opening in &target.openings {
-            let cells: Vec<(bool, bool)> = columns
+            let cells: Vec<Cell> = columns
                 .iter()
                 .map(|(_, source)| opening.of(target, source))
                 .collect();
-            let same = groups
+            let same = lines
                 .entry((opening.protocol, opening.port, &opening.name))
                 .or_default();
-            match same.iter_mut().find(|(other, _)| *other == cells) {
-                Some((_, on)) => on.push(target.name.clone()),
-                None => same.push((cells, vec![target.name.clone()])),
+            match same.iter_mut().find(|line| line.cells == cells) {
+                Some(line) => line.on.push(target.name.clone()),
+                None => same.push(Line {
+                    port: format!("{}/{}", word(opening.protocol), opening.port),
+                    name: opening.name.clone(),
+                    on: vec![target.name.clone()],
+                    cells,
+                }),
             }
         }
     }
     let nodes = matrix.nodes.len();
-    let mut lines = Vec::new();
-    for ((protocol, port, name), same) in groups {
-        for (cells, on) in same {
-            lines.push(Line {
-                port: format!("{}/{port}", word(protocol)),
-                name: name.to_owned(),
-                on: if on.len() == nodes && nodes > 1 {
-                    Vec::new()
-                } else {
-                    on
-                },
-                cells,
-            });
+    let mut lines: Vec<Line> = lines.into_values().flatten().collect();
+    for line in &mut lines {
+        if line.on.len() == nodes && nodes > 1 {
+            line.on.clear();
         }
     }
     lines
@@ -197,7 +204,7 @@ pub(super) fn notes(groups: &Groups) -> Vec<&'static str> {
 }
 
 /// What stands in a cell.
-pub(super) const fn cell(access: (bool, bool)) -> &'static str {
+pub(super) const fn cell(access: Cell) -> &'static str {
     match access {
         (true, true) => "4 6",
         (true, false) => "4",
@@ -250,8 +257,8 @@ mod tests {
         })
     }
 
-    /// A port, who may reach it over IPv4 and over IPv6, and whether its own node does.
-    type Open = (u16, Vec<Source>, Vec<Source>, (bool, bool));
+    /// A port, whom it is open to over IPv4 and over IPv6, and whether it is to the node itself.
+    type Open = (u16, Vec<Source>, Vec<Source>, Cell);
 
     fn target(number: usize, all: Vec<Open>) -> Target {
         let mut openings: Vec<Access> = Vec::new();
