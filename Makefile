@@ -75,7 +75,7 @@ drill:
 test:
 	builder/setup test
 	$(MAKE) test-fast
-	$(MAKE) test-publish test-services test-redis test-nodes
+	$(MAKE) test-publish test-services test-redis test-example test-nodes
 
 test-fast:
 	cargo test --locked --workspace
@@ -90,6 +90,13 @@ test-services:
 # Real Redis and Sentinel on loopback addresses; a test has a dozen processes, so not all at once.
 test-redis:
 	cargo test --locked --package rolesmith-agent --test redis -- --ignored --test-threads=2
+
+# The example's service, with real PostgreSQL, pgbouncer and Redis. On a copy: the templates are embedded as they stand.
+test-example:
+	rm -rf target/example
+	mkdir -p target
+	cp -R builder/cli/templates/example target/example
+	cd target/example/services/shop && npm ci --ignore-scripts && TEST_ROOT="$(CURDIR)/target/tools/root" npm test
 
 # Thousands of simulated fleets (docs/simulator.md): the agent optimised, each test with two threads of its own.
 test-simulator:
@@ -141,4 +148,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-nodes root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-example test-nodes root-test test-all lint bench clean

@@ -41,10 +41,10 @@ test('it sets limits for the sessions of the service', async () => {
   assert.ok(rolconfig.includes('statement_timeout=5s'), String(rolconfig));
 });
 
-test('what was cut off in the middle is done whole by the next run', async () => {
+test('what was cut off in the middle is done whole by the next run', async (t) => {
   const whole = await products();
   await postgres.sql(`DELETE FROM shop.migrations WHERE name = '${ALL[1]}'; DELETE FROM shop.products`, 'shop');
-  const gate = await postgres.session();
+  const gate = await postgres.session(t);
   await gate.query('BEGIN; LOCK TABLE shop.products');
   const cut = startNode(machine, 'migrate.js', env);
   await until('it waits in the second migration', async () => {
@@ -54,7 +54,6 @@ test('what was cut off in the middle is done whole by the next run', async () =>
   });
   await machine.end(cut, 'SIGKILL');
   await gate.query('COMMIT');
-  await gate.end();
   await until('its session ends', async () => {
     const left = await postgres.sql(`SELECT FROM pg_stat_activity WHERE usename = 'shop' AND state <> 'idle'`);
     return left.length === 0;

@@ -111,9 +111,9 @@ test('a Redis of another authority gets no password', async () => {
   await redis.restart(0);
   const caFile = await strangeAuthority(machine);
   for (const [why, config, expected] of [
-    ['the fleet\'s CA', redis.config, 'ready'],
+    ["the fleet's CA", redis.config, /^ready$/],
     ['another CA', { ...redis.config, caFile }, /certificate/],
-    ['no certificate of its own', { ...redis.config, certFile: join(machine.dir, 'none') }, /closed|certificate/],
+    ['no certificate of its own', { ...redis.config, certFile: join(machine.dir, 'none') }, /closed|certificate|ECONNRESET|EPIPE/],
   ]) {
     const client = new Redis({
       ...redisOptions(config), sentinels: undefined, host: '127.0.0.1', port: redis.ports[0], retryStrategy: null,
@@ -124,10 +124,6 @@ test('a Redis of another authority gets no password', async () => {
       client.once('end', () => resolve('Connection is closed'));
     });
     client.disconnect();
-    if (expected instanceof RegExp) {
-      assert.match(outcome, expected, why);
-    } else {
-      assert.equal(outcome, expected, why);
-    }
+    assert.match(outcome, expected, why);
   }
 });

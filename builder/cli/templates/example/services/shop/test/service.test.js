@@ -20,7 +20,7 @@ before(async () => {
   redis = await RedisCluster.start(machine);
   env = environment(machine, postgres, redis);
   // Before its tables are there it cannot work, and says so.
-  service = await Service.start(machine, { ...env, PATIENCE_SECONDS: '8' });
+  service = await Service.start(machine, env);
   const early = await service.get('/health');
   assert.deepEqual([early.status, early.body.status], [503, 'no database']);
   const { code, said } = await migrate(machine, env);
@@ -113,9 +113,9 @@ test('an entry that is no view is dropped and holds up nothing', async () => {
   assert.match(service.said, /an entry of the stream is no view/);
 });
 
-test('killed between commit and acknowledgement, it counts nothing twice', async () => {
+test('killed between commit and acknowledgement, it counts nothing twice', async (t) => {
   await drained();
-  const gate = await postgres.session();
+  const gate = await postgres.session(t);
   await gate.query('BEGIN; LOCK TABLE shop.views');
   const views = await Promise.all(Array.from({ length: 20 }, cachedView));
   await until('the flusher waits for the table', async () => {
@@ -125,14 +125,13 @@ test('killed between commit and acknowledgement, it counts nothing twice', async
   // Nothing can be acknowledged from here on.
   await redis.admin(0, (client) => client.client('PAUSE', 60_000, 'WRITE'));
   await gate.query('COMMIT');
-  await gate.end();
   // At least those of the batch in hand.
   const committed = await until('a batch is committed', () => stored('views', views.map(({ id }) => id)));
   await service.kill();
   await redis.admin(0, (client) => client.client('UNPAUSE'));
   assert.ok((await waiting()) >= views.length, 'Redis still has all of them');
 
-  service = await (await Service.start(machine, { ...env, PATIENCE_SECONDS: '8' })).ready();
+  service = await (await Service.start(machine, env)).ready();
   await drained();
   assert.equal(await stored('views', views.map(({ id }) => id)), views.length, `${committed} were committed before`);
   const [{ rows }] = await postgres.sql('SELECT count(*)::int AS rows FROM shop.views WHERE product_id = 6', 'shop');
@@ -196,39 +195,37 @@ for (const [name, signal] of [['is restarted', 'SIGINT'], ['crashes', 'SIGKILL']
   });
 }
 
-test('a server that only reads is waited for', async () => {
-  await postgres.sql('ALTER SYSTEM SET default_transaction_read_only = on');
-  await postgres.sql('SELECT pg_reload_conf()');
+test('a server that only reads is waited for', async (t) => {
+  // For sessions that begin from here on.
+  const switchTo = (setting) => postgres.sql(`ALTER ROLE shop ${setting};
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'shop'`);
+  await switchTo('SET default_transaction_read_only = on');
+  t.after(() => switchTo('RESET default_transaction_read_only'));
   const mine = order();
   const reply = service.post('/api/orders', mine);
   await until('it is refused there', () => postgres.said.includes('cannot execute INSERT in a read-only transaction'));
-  await postgres.sql('ALTER SYSTEM RESET default_transaction_read_only');
-  await postgres.sql('SELECT pg_reload_conf()');
+  await switchTo('RESET default_transaction_read_only');
   assert.equal((await reply).status, 201);
 });
 
-test('a commit that no standby has confirmed is not answered', async () => {
-  await postgres.sql(`ALTER SYSTEM SET synchronous_standby_names = 'nobody'`);
-  await postgres.sql('SELECT pg_reload_conf()');
+test('a commit that no standby has confirmed is not answered', async (t) => {
+  t.after(() => postgres.waitForStandby(''));
+  await postgres.waitForStandby('nobody');
   const mine = order();
   let answered = false;
   const reply = service.post('/api/orders', mine).finally(() => (answered = true));
   // The wait is broken off twice: of the first attempt, and of the second, which finds the row.
-  for (const attempt of [1, 2]) {
-    await until(`attempt ${attempt} waits for a standby`, async () => {
-      const ended = await postgres.sql(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
-      return ended.length === 1;
-    });
+  for (const attempt of ['the first', 'the second']) {
+    await until(`${attempt} attempt waits for a standby`, async () => (await postgres.breakOff()) > 0);
   }
   assert.equal(await stored('orders', [mine.id]), 1, 'it is on this server');
   assert.equal(answered, false);
-  await postgres.sql('ALTER SYSTEM RESET synchronous_standby_names');
-  await postgres.sql('SELECT pg_reload_conf()');
+  await postgres.waitForStandby('');
   assert.equal((await reply).status, 201);
 });
 
-test('SIGTERM: health fails first, requests under way are answered, and it ends with 0', async () => {
-  const gate = await postgres.session();
+test('SIGTERM: health fails first, requests under way are answered, and it ends with 0', async (t) => {
+  const gate = await postgres.session(t);
   await gate.query('BEGIN; LOCK TABLE shop.orders');
   const mine = order();
   const reply = service.post('/api/orders', mine);
@@ -246,7 +243,6 @@ test('SIGTERM: health fails first, requests under way are answered, and it ends 
   assert.ok(taken(await service.post('/api/views', late)), 'who comes late is served');
   await until('nobody new gets in', () => service.get('/health').then(() => false, (error) => error.code === 'ECONNREFUSED'));
   await gate.query('COMMIT');
-  await gate.end();
   const answer = await reply;
   assert.deepEqual([answer.status, answer.headers.connection], [201, 'close']);
   assert.deepEqual(await service.ended, [0, null], service.said);

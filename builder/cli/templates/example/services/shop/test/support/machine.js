@@ -3,7 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, cpSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,29 +11,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 // PostgreSQL and pgbouncer refuse to run as root: nobody, then.
 const USER = process.getuid() === 0 ? { uid: 65534, gid: 65534 } : {};
-// Where packages were unpacked instead of installed.
-const ROOT = process.env.TEST_ROOT ?? '/';
-
-/** A program of a Debian package, given as its possible paths; `*` stands for a version, and the newest is taken. */
-export function program(packageName, ...paths) {
-  for (const root of [ROOT, '/']) {
-    for (const path of paths) {
-      const [before, after] = path.split('*');
-      const base = join(root, before);
-      const found = after === undefined
-        ? [base]
-        : existsSync(base) ? readdirSync(base).sort((a, b) => b - a).map((version) => join(base, version, after)) : [];
-      const usable = found.find((file) => existsSync(file));
-      if (usable) {
-        return usable;
-      }
-    }
-  }
-  throw new Error(`these tests need Debian's package ${packageName}`);
-}
+// Where packages were unpacked instead of installed, if they were.
+const UNPACKED = process.env.TEST_ROOT;
 
 /** Waits until `probe` resolves to something true; its errors count as no. */
-export async function until(what, probe, limit = 15_000) {
+export async function until(what, probe, limit = 30_000) {
   const end = Date.now() + limit;
   let last;
   while (Date.now() < end) {
@@ -61,10 +43,35 @@ export async function freePort() {
 
 export class Machine {
   dir = mkdtempSync(join(tmpdir(), 'shop-test-'));
+  #roots = ['/'];
   #processes = new Set();
 
   constructor() {
     this.#own(this.dir);
+    if (UNPACKED && existsSync(UNPACKED)) {
+      // It may be in a directory that is closed to others than its owner.
+      const copy = join(this.dir, 'root');
+      cpSync(UNPACKED, copy, { recursive: true });
+      this.#roots.unshift(copy);
+    }
+  }
+
+  /** A program of a Debian package by its path; `*` stands for a version, and the newest is taken. */
+  program(packageName, path) {
+    const [before, after] = path.split('*');
+    for (const root of this.#roots) {
+      const base = join(root, before);
+      let found = [base];
+      if (after !== undefined) {
+        const versions = existsSync(base) ? readdirSync(base) : [];
+        found = versions.sort((a, b) => b - a).map((version) => join(base, version, after));
+      }
+      const usable = found.find((file) => existsSync(file));
+      if (usable) {
+        return usable;
+      }
+    }
+    throw new Error(`these tests need Debian's package ${packageName}`);
   }
 
   /** Writes a file that the programs can read. */

@@ -1,8 +1,9 @@
 // PostgreSQL behind pgbouncer, set up as on a node: transaction pooling, SCRAM, few connections.
 
-import pg from 'pg';
 import { join } from 'node:path';
-import { freePort, program, until } from './machine.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { freePort, until } from './machine.js';
 
 export const PASSWORD = 'not-a-secret-outside-of-this-test';
 
@@ -14,7 +15,7 @@ export class Postgres {
 
   static async start(machine) {
     const postgres = new Postgres(machine);
-    await machine.run(program('postgresql', '/usr/lib/postgresql/*/bin/initdb'), [
+    await machine.run(machine.program('postgresql', '/usr/lib/postgresql/*/bin/initdb'), [
       '--pgdata=data', '--username=postgres', '--auth-local=trust', '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync',
     ]);
     machine.write('data/pg_hba.conf', 'local all postgres trust\nlocal all all scram-sha-256\n');
@@ -31,9 +32,9 @@ export class Postgres {
 
   /** Starts the server and waits until it answers. */
   async boot() {
-    this.#server = this.#machine.start(program('postgresql', '/usr/lib/postgresql/*/bin/postgres'), [
+    this.#server = this.#machine.start(this.#machine.program('postgresql', '/usr/lib/postgresql/*/bin/postgres'), [
       '-D', 'data', '-k', this.#machine.dir, '-c', 'listen_addresses=', '-c', 'fsync=off', '-c', 'max_connections=20',
-      '-c', 'shared_buffers=16MB', '-c', 'autovacuum=off', '-c', 'lc_messages=C',
+      '-c', 'shared_buffers=16MB', '-c', 'autovacuum=off', '-c', 'jit=off', '-c', 'lc_messages=C',
     ]);
     await until('PostgreSQL starts', () => this.sql('SELECT 1'));
   }
@@ -68,7 +69,7 @@ export class Postgres {
     if (!this.#admin) {
       const client = this.#client('postgres');
       await client.connect();
-      client.on('error', () => {
+      client.once('error', () => {
         this.#admin = undefined;
       });
       this.#admin = client;
@@ -76,16 +77,40 @@ export class Postgres {
     return (await this.#admin.query(text)).rows;
   }
 
-  /** A connection of its own to the service's database, for locks; the caller ends it. */
-  async session() {
+  /** A connection of its own to the service's database, for locks; it ends with the test. */
+  async session(test) {
     const client = this.#client('shop');
-    client.on('error', () => {});
     await client.connect();
+    await client.query(`SET lock_timeout = '30s'`);
+    test.after(() => client.end());
     return client;
   }
 
+  /** Lets commits wait for these standbys; when it returns, they do. An empty text: for none. */
+  async waitForStandby(names) {
+    await this.sql(`ALTER SYSTEM SET synchronous_standby_names = '${names}'`);
+    await this.sql('SELECT pg_reload_conf()');
+    await until('the server has taken the setting', async () => {
+      let waits = 0;
+      const probe = this.sql('CREATE TABLE IF NOT EXISTS probe (); DROP TABLE probe', 'shop').then(() => true);
+      while (!(await Promise.race([probe, sleep(30, false)]))) {
+        waits += await this.breakOff();
+      }
+      return (waits > 0) === (names !== '');
+    });
+  }
+
+  /** Ends the waits for a standby, as pg_cancel_backend does; returns how many there were. */
+  async breakOff() {
+    const rows = await this.sql(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
+    return rows.length;
+  }
+
   #client(database) {
-    return new pg.Client({ host: this.#machine.dir, user: 'postgres', database, application_name: 'test' });
+    const client = new pg.Client({ host: this.#machine.dir, user: 'postgres', database, application_name: 'test' });
+    // The server is ended on purpose; what runs on the connection fails besides.
+    client.on('error', () => {});
+    return client;
   }
 
   async #startPooler() {
@@ -108,7 +133,7 @@ server_connect_timeout = 2
 server_login_retry = 0.1
 query_wait_timeout = 60
 `);
-    this.#pooler = this.#machine.start(program('pgbouncer', '/usr/sbin/pgbouncer'), ['pgbouncer.ini']);
+    this.#pooler = this.#machine.start(this.#machine.program('pgbouncer', '/usr/sbin/pgbouncer'), ['pgbouncer.ini']);
     await until('pgbouncer answers', async () => {
       const client = new pg.Client({ host: '127.0.0.1', port: this.port, user: 'shop', database: 'shop', password: PASSWORD });
       await client.connect();

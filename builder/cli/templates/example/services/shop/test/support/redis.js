@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { redisOptions } from '../../src/cache.js';
-import { freePort, program, until } from './machine.js';
+import { freePort, until } from './machine.js';
 
 export const PASSWORD = 'another-that-is-not-secret';
 const CLUSTER_PASSWORD = 'of-the-cluster';
@@ -11,7 +11,7 @@ export const MASTER = 'acme';
 
 // A certificate carries its node's names, and no address.
 async function certificate(machine, name, authority) {
-  const openssl = (...args) => machine.run(program('openssl', '/usr/bin/openssl'), args);
+  const openssl = (...args) => machine.run(machine.program('openssl', '/usr/bin/openssl'), args);
   machine.write(`${name}.ext`, `subjectAltName=DNS:${name}.example.com,DNS:${name}\nextendedKeyUsage=serverAuth,clientAuth\n`);
   await openssl('genpkey', '-algorithm', 'ed25519', '-out', `${name}.key`);
   await openssl('req', '-new', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-out', `${name}.csr`);
@@ -20,7 +20,7 @@ async function certificate(machine, name, authority) {
 }
 
 async function authority(machine, name) {
-  const openssl = (...args) => machine.run(program('openssl', '/usr/bin/openssl'), args);
+  const openssl = (...args) => machine.run(machine.program('openssl', '/usr/bin/openssl'), args);
   await openssl('genpkey', '-algorithm', 'ed25519', '-out', `${name}.key`);
   await openssl('req', '-x509', '-new', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-days', '1', '-out', `${name}.pem`);
 }
@@ -158,7 +158,7 @@ sentinel failover-timeout ${MASTER} 4000
 
   // One program, which its name tells what to be; Debian's redis-server holds no more than links to it.
   #start(name, ...args) {
-    return this.#machine.start(program('redis-tools', '/usr/bin/redis-check-rdb'), args, { argv0: name });
+    return this.#machine.start(this.#machine.program('redis-tools', '/usr/bin/redis-check-rdb'), args, { argv0: name });
   }
 
   async #connected(port, username, work) {

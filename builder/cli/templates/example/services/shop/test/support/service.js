@@ -58,12 +58,12 @@ export class Service {
     const service = new Service();
     service.#machine = machine;
     service.#child = startNode(machine, 'server.js', env);
-    service.port = await until('the service listens', () => {
-      if (service.#child.exitCode !== null) {
-        throw new Error(service.said);
-      }
-      return /"message":"listening".*"port":(\d+)/.exec(service.said)?.[1];
-    });
+    const port = () => /"message":"listening".*"port":(\d+)/.exec(service.said)?.[1];
+    await until('the service listens or ends', () => port() ?? service.#child.exitCode !== null);
+    if (!port()) {
+      throw new Error(`the service ended: ${service.said}`);
+    }
+    service.port = port();
     return service;
   }
 
