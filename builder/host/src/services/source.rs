@@ -17,9 +17,18 @@ use super::{TreeContent, TreeEntry};
 /// Names what is not part of the service, in the syntax of gitignore(5); `!` brings back what is left out otherwise.
 pub const IGNORE_FILE: &str = ".rolesmithignore";
 
-/// Never part of a service unless the ignore file brings it back: what version control keeps, and what usually holds secrets of a
+/// Never part of a service unless the ignore file brings it back: what is for version control, and what usually holds secrets of a
 /// developer's machine.
-const LEFT_OUT: [&str; 6] = [".git", ".hg", ".svn", ".env", ".env.*", "/.rolesmithignore"];
+const LEFT_OUT: [&str; 8] = [
+    ".git",
+    ".gitignore",
+    ".gitattributes",
+    ".hg",
+    ".svn",
+    ".env",
+    ".env.*",
+    "/.rolesmithignore",
+];
 
 /// What package managers make, which is made anew.
 const MADE: [&str; 3] = ["node_modules", "/.pnp.*", "/.yarn"];

@@ -30,6 +30,7 @@ fn a_program_is_shipped_as_it_is() {
             ("node_modules/mine", ""),
             (".yarn/x", ""),
             (".git/config", ""),
+            ("lib/.gitignore", ""),
             ("lib/.env", "PASSWORD=x"),
             (".env.production", ""),
             ("environment", ""),
