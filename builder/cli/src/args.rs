@@ -364,6 +364,9 @@ pub struct Logs {
     /// Only how many lines there are
     #[arg(long, conflicts_with = "json")]
     pub count: bool,
+    /// Go on with the lines that come
+    #[arg(long, short, conflicts_with_all = ["until", "count"])]
+    pub follow: bool,
     /// Ask a log server of the lab
     #[arg(long, conflicts_with_all = ["ssh", "user", "port", "ssh_options"])]
     pub lab: bool,

@@ -7,6 +7,7 @@
 pub mod entry;
 pub mod files;
 pub mod filter;
+pub mod follow;
 pub mod moment;
 pub mod show;
 pub mod stream;
@@ -44,25 +45,37 @@ pub fn search(
         log.narrow(filter.since, filter.until)?;
         streams.push(Stream::new(log, filter));
     }
+    let mut outcome = Outcome {
+        found: merge(&mut streams, &mut each)?,
+        ..Outcome::default()
+    };
+    for stream in streams {
+        outcome.strange += stream.strange;
+        outcome.missed.extend(stream.missed);
+    }
+    Ok(outcome)
+}
+
+/// Gives what the streams have by now to `each`, by time; says how many lines that were.
+fn merge(
+    streams: &mut [Stream<'_>],
+    each: &mut impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
     let mut next = BinaryHeap::new();
     for (number, stream) in streams.iter_mut().enumerate() {
         next.extend(stream.next_found()?.map(|found| in_turn(number, found)));
     }
-    let mut outcome = Outcome::default();
+    let mut count = 0;
     while let Some(Reverse((_, number, line))) = next.pop() {
         each(&line)?;
-        outcome.found += 1;
+        count += 1;
         next.extend(
             streams[number]
                 .next_found()?
                 .map(|found| in_turn(number, found)),
         );
     }
-    for stream in streams {
-        outcome.strange += stream.strange;
-        outcome.missed.extend(stream.missed);
-    }
-    Ok(outcome)
+    Ok(count)
 }
 
 /// The earliest first, and of equal ones in the order of the logs.

@@ -153,7 +153,12 @@ impl Reader {
 
     fn mounts(&self, mounts: &[MountInfo]) -> Vec<Mount> {
         let measured = disk::real(mounts).into_iter().filter_map(|mount| {
-            let seen = rustix::fs::statvfs(self.root.join(&mount.path)).ok()?;
+            let path = self.root.join(&mount.path);
+            // A container has single files of its host.
+            if !path.is_dir() {
+                return None;
+            }
+            let seen = rustix::fs::statvfs(path).ok()?;
             let bytes = |blocks: u64| blocks.saturating_mul(seen.f_frsize);
             Some(Mount {
                 path: mount.path.clone(),

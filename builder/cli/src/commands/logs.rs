@@ -164,6 +164,10 @@ mod tests {
                         --service=nginx --ignore-case --fixed-strings --invert-match --count -- -x";
         assert_eq!(words.join(" "), expected);
         assert_eq!(
+            asked(&["-f", "--raw"]).join(" "),
+            "rolesmith-agent logs grep --follow --raw"
+        );
+        assert_eq!(
             asked(&["--json"]).join(" "),
             "rolesmith-agent logs grep --json"
         );

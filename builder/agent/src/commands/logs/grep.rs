@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use crate::cli::End;
 use crate::logs::HOSTS_DIR;
 use crate::logs::search::files::{self, Log};
 use crate::logs::search::filter::{Filter, Glob, Severities};
+use crate::logs::search::follow::follow;
 use crate::logs::search::show::{Form, show};
 use crate::logs::search::{moment, search};
 
@@ -52,6 +54,9 @@ pub(crate) struct Grep {
     /// Only how many lines there are
     #[arg(long)]
     count: bool,
+    /// Go on with the lines that come
+    #[arg(long, short, conflicts_with_all = ["until", "count", "from"])]
+    follow: bool,
     /// Search in these files, or in the logs of these directories, instead of those of this log server
     #[arg(long, value_name = "PATH")]
     from: Vec<PathBuf>,
@@ -68,6 +73,9 @@ impl Grep {
             (_, true) => Form::Raw,
             _ => Form::Short,
         };
+        if self.follow {
+            return self.go_on(&filter, form);
+        }
         let mut out = BufWriter::new(io::stdout().lock());
         let each = |line: &[u8]| {
             if self.count {
@@ -98,6 +106,17 @@ impl Grep {
             End::Good(said)
         } else {
             End::Bad(said)
+        }
+    }
+
+    fn go_on(&self, filter: &Filter, form: Form) -> End {
+        let out = RefCell::new(BufWriter::new(io::stdout().lock()));
+        let each = |line: &[u8]| show(&mut *out.borrow_mut(), line, form);
+        let caught_up = || out.borrow_mut().flush();
+        match follow(Path::new(HOSTS_DIR), filter, io::stdout(), each, caught_up) {
+            Ok(never) => match never {},
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => End::Good(String::new()),
+            Err(error) => End::Error(about(error).to_string()),
         }
     }
 

@@ -208,6 +208,19 @@ impl Part {
         Ok(None)
     }
 
+    /// The file that has its name by now, where that is another one.
+    ///
+    /// # Errors
+    /// What stat(2) gives, with the name.
+    pub fn successor(&self) -> io::Result<Option<Self>> {
+        match part(&self.path) {
+            Ok(part) => Ok((part.inode != self.inode).then_some(part)),
+            // Renamed, and the next one is not there yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

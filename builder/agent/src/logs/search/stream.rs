@@ -27,7 +27,8 @@ pub struct Found {
 pub struct Stream<'a> {
     filter: &'a Filter,
     parts: vec::IntoIter<Part>,
-    input: Option<Box<dyn BufRead>>,
+    /// The file that is read, and where it is. The last one stays open: it may grow.
+    input: Option<(Part, Box<dyn BufRead>)>,
     /// The beginning of a line that goes on in what is read next.
     begun: Vec<u8>,
     known: Known,
@@ -54,27 +55,47 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// The next wanted line.
+    /// The next wanted line; `None`: there are no more, by now.
     ///
     /// # Errors
     /// What reading gives.
     pub fn next_found(&mut self) -> io::Result<Option<Found>> {
         loop {
-            let Some(mut input) = self.input.take() else {
-                match self.parts.next() {
-                    Some(part) => match open(&part)? {
-                        Some(input) => self.input = Some(input),
-                        None => self.missed.push(part.path().display().to_string()),
-                    },
-                    None => return Ok(None),
+            if let Some((part, mut input)) = self.input.take() {
+                let found = self.search(&mut *input)?;
+                self.input = Some((part, input));
+                if found.is_some() {
+                    return Ok(found);
                 }
-                continue;
-            };
-            if let Some(found) = self.search(&mut *input)? {
-                self.input = Some(input);
-                return Ok(Some(found));
             }
+            let Some(part) = self.parts.next() else {
+                return Ok(None);
+            };
+            // A line without an end was cut off.
+            self.begun.clear();
+            self.input = match open(&part)? {
+                Some(input) => Some((part, input)),
+                None => {
+                    self.missed.push(part.path().display().to_string());
+                    None
+                }
+            };
         }
+    }
+
+    /// Takes in what logrotate(8) has done since: whether another file is written by now. To be asked when there are no more lines.
+    ///
+    /// # Errors
+    /// What stat(2) gives.
+    pub fn go_on(&mut self) -> io::Result<bool> {
+        let Some((part, _)) = &self.input else {
+            return Ok(false);
+        };
+        let Some(next) = part.successor()? else {
+            return Ok(false);
+        };
+        self.parts = vec![next].into_iter();
+        Ok(true)
     }
 
     /// The next wanted line of this file.
@@ -82,8 +103,6 @@ impl<'a> Stream<'a> {
         loop {
             let bytes = input.fill_buf()?;
             if bytes.is_empty() {
-                // A line without an end is being written, or was cut off.
-                self.begun.clear();
                 return Ok(None);
             }
             let (read, found) = self.lines(bytes);

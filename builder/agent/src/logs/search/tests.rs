@@ -176,3 +176,59 @@ fn a_copy_of_the_whole_aggregate_is_searched_in_the_order_of_its_arrival() {
     search(vec![of_file(&path).unwrap()], &Filter::default(), each).unwrap();
     assert_eq!(lines, [b"b", b"a"]);
 }
+
+/// Lines that come are found as they come: to a file that is there, after a rotation, and of a machine that was not there before.
+#[test]
+fn lines_that_come_are_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    let begun = "<30>1 2026-03-01T00:00:02.000000+00:00 a";
+    write(&path, "a.log", &(line("a", 1, 1, "one") + begun));
+    let append = |name: &str, text: &str| {
+        let mut options = fs::File::options();
+        let mut file = options
+            .append(true)
+            .create(true)
+            .open(path.join(name))
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    let filter = Filter {
+        pattern: Some(regex::bytes::Regex::new("^[a-z]+$").unwrap()),
+        ..Filter::default()
+    };
+    let found = std::cell::RefCell::new(Vec::new());
+    let mut reader = Some(reader);
+    let mut steps = 0;
+    let each = |line: &[u8]| {
+        let entry = entry::Entry::parse(line).unwrap();
+        let message = String::from_utf8_lossy(entry.message()).into_owned();
+        found.borrow_mut().push(message);
+        Ok(())
+    };
+    // Each time that all has been read, something happens.
+    let caught_up = || {
+        let count = found.borrow().len();
+        if count > steps {
+            steps = count;
+            match count {
+                // The rest of a line that was being written.
+                1 => append("a.log", " s 1 - - two\n"),
+                2 => {
+                    append("a.log", &line("a", 3, 3, "three"));
+                    fs::rename(path.join("a.log"), path.join("a.log.1")).unwrap();
+                    append("a.log.1", &line("a", 4, 4, "four"));
+                    append("a.log", &line("a", 5, 5, "five"));
+                }
+                5 => append("b.log", &(line("b", 6, 1, "6") + &line("b", 7, 2, "seven"))),
+                _ => drop(reader.take()),
+            }
+        }
+        Ok(())
+    };
+    let ended = follow::follow(&path, &filter, &writer, each, caught_up).unwrap_err();
+    assert_eq!(ended.kind(), std::io::ErrorKind::BrokenPipe);
+    let found = found.into_inner();
+    assert_eq!(found, ["one", "two", "three", "four", "five", "seven"]);
+}
