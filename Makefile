@@ -99,6 +99,7 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
 	$(MAKE) root-test NAME=logs
+	$(MAKE) root-test NAME=mail FILTER=trixie
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=lab_faults
 	$(MAKE) root-test NAME=packages
@@ -117,6 +118,7 @@ test-all: test deb
 	$(MAKE) root-test NAME=cluster
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
+	$(MAKE) root-test NAME=mail FILTER=bookworm
 
 lint:
 	builder/setup lint

@@ -52,21 +52,6 @@ pub fn findings(app: &App, plan: &Plan, fleet: SourceId) -> Outcome<Vec<Finding>
     Ok(findings.into_sorted())
 }
 
-/// Nobody has to send mail, and whoever does not is told what that means.
-pub fn mail(plan: &Plan, fleet: SourceId) -> Vec<Finding> {
-    let mut findings = Findings::new();
-    if plan.fleet.mail.is_none() {
-        findings.advice(
-            "fleet::no-mail",
-            Place::new(fleet, plan.fleet.name_span.clone()),
-            "the fleet has no [mail]: its nodes write to nobody",
-            "alarms, failed upgrades and what cron has to say are seen by who looks: `rolesmith status`, and the nodes' logs",
-            "name a smarthost: [mail] with smarthost, user and to (docs/fleet.md)",
-        );
-    }
-    findings.into_sorted()
-}
-
 /// What to say where the CA is in the last third of its life and has no successor.
 pub fn reminder(authorities: &Authorities, now: u64) -> Option<String> {
     let ca = authorities.issuer().certificate();
