@@ -111,6 +111,7 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=fleet FILTER=trixie
 	$(MAKE) root-test NAME=firewall
 	$(MAKE) root-test NAME=logs
+	$(MAKE) root-test NAME=mail FILTER=trixie
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=lab_faults
 	$(MAKE) root-test NAME=load_balancer
@@ -132,6 +133,7 @@ test-all: test deb
 	$(MAKE) root-test NAME=cluster
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
+	$(MAKE) root-test NAME=mail FILTER=bookworm
 
 lint:
 	builder/setup lint

@@ -131,6 +131,11 @@ impl Lab {
         }
     }
 
+    /// The lab's network, as setns(2) takes it: sockets made there reach every node.
+    pub fn network(&self) -> PathBuf {
+        Namespace::named(&self.state.id).path()
+    }
+
     /// The command that runs `argv` on this machine but in the lab's network, where it can reach every node; standard input is
     /// empty.
     pub fn client<S: AsRef<OsStr>>(&self, argv: &[S]) -> Command {

@@ -280,6 +280,7 @@ pub fn scripts_again(fleet: &Fleet) {
         // newer facts.
         let places = [
             "/var/lib/rolesmith/apt",
+            "/var/lib/rolesmith/alarms",
             "/var/lib/postgresql/17/pkg/",
             "/var/lib/rolesmith-redis/",
             "/var/lib/systemd/timers",

@@ -103,7 +103,9 @@ fn check_has_nothing_to_say_and_writes_nothing() {
         let run = fleet.run(&["check", "--strict"]);
         run.succeeded();
         assert!(
-            run.stderr.contains("is sound") && run.stderr.lines().count() == 1,
+            run.stderr.contains("is sound")
+                && run.stderr.contains("Without [mail]")
+                && run.stderr.lines().count() == 1,
             "{}: {}",
             name(&case),
             run.stderr

@@ -109,7 +109,8 @@ impl Check<'_> {
             self.error(
                 "fleet::mail-user",
                 user.span(),
-                format!("{text:?} cannot be the user at the smarthost"),
+                // Not shown: people write the password behind it.
+                "this cannot be the user at the smarthost".into(),
                 "not 1 to 255 printable ASCII characters without spaces and colons",
                 "write the user name alone; the password is the secret mail-password",
             );
