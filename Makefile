@@ -109,7 +109,6 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=repository FILTER="--skip installed"
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
-	$(MAKE) root-test NAME=firewall
 	$(MAKE) root-test NAME=logs
 	$(MAKE) root-test NAME=mail FILTER=trixie
 	$(MAKE) root-test NAME=redis FILTER=trixie
@@ -131,6 +130,8 @@ test-all: test deb
 	$(MAKE) root-test NAME=repository FILTER=installed
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
 	$(MAKE) root-test NAME=cluster
+	$(MAKE) root-test NAME=firewall
+	$(MAKE) root-test NAME=mail
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
 	$(MAKE) root-test NAME=mail FILTER=bookworm

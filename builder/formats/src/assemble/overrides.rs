@@ -61,7 +61,21 @@ pub(super) fn file(package: &Package, suite: Suite, compression: Compression) ->
     if package
         .files
         .iter()
-        .any(|f| is_plain_text(&f.path, &f.content))
+        .any(|f| f.path.starts_with(SITES) && is_plain_text(&f.path, &f.content))
+    {
+        add(
+            "package-contains-documentation-outside-usr-share-doc",
+            Some("[usr/share/rolesmith/sites/*]"),
+            "A site is made of pages.",
+        );
+    }
+    for (tag, context, reason) in of_others(package) {
+        add(tag, Some(context), reason);
+    }
+    if package
+        .files
+        .iter()
+        .any(|f| !f.path.starts_with(SITES) && is_plain_text(&f.path, &f.content))
     {
         add(
             "package-contains-documentation-outside-usr-share-doc",
@@ -89,9 +103,69 @@ fn private_mail(maintainer: &str) -> bool {
         .any(|domain| address.ends_with(domain))
 }
 
+/// Where the files of sites are.
+const SITES: &str = "/usr/share/rolesmith/sites/";
+
+/// What stands below a service's node_modules was made by others and is shipped as they made it. lintian looks at names, and so does this: an
+/// override for what is not there would be a finding as well.
+fn of_others(package: &Package) -> Vec<(&'static str, &'static str, &'static str)> {
+    const REASON: &str = "Dependencies of the service, shipped as their authors published them.";
+    const INSIDE: &str = "[usr/lib/rolesmith/services/*/node_modules/*]";
+    let names: Vec<(&str, String)> = package
+        .files
+        .iter()
+        .filter(|f| f.path.starts_with("/usr/lib/rolesmith/services/"))
+        .filter_map(|f| {
+            let (_, inside) = f.path.split_once("/node_modules/")?;
+            let name = inside.rsplit('/').next().unwrap_or(inside);
+            Some((inside, name.to_ascii_lowercase()))
+        })
+        .collect();
+    let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|(_, name)| test(name));
+    let mut all = Vec::new();
+    if any(&|name| name.starts_with(".eslintrc")) {
+        all.push(("package-contains-eslint-config-file", INSIDE, REASON));
+    }
+    if any(&|name| name == ".npmignore") {
+        all.push(("package-contains-npm-ignore-file", INSIDE, REASON));
+    }
+    if any(&|name| {
+        ["license", "licence", "copying"]
+            .iter()
+            .any(|begin| name.starts_with(begin))
+    }) {
+        all.push(("extra-license-file", INSIDE, REASON));
+    }
+    if any(&|name| LIBRARIES.iter().any(|library| name == *library)) {
+        all.push((
+            "embedded-javascript-library",
+            "* [usr/lib/rolesmith/services/*/node_modules/*]",
+            REASON,
+        ));
+    }
+    if names.iter().any(|(inside, _)| inside.contains("/lib/")) {
+        all.push((
+            "repeated-path-segment",
+            "lib [usr/lib/rolesmith/services/*/node_modules/*]",
+            REASON,
+        ));
+    }
+    all
+}
+
+/// Files that lintian takes for copies of Debian's own libraries.
+const LIBRARIES: [&str; 6] = [
+    "lodash.js",
+    "lodash.min.js",
+    "underscore.js",
+    "underscore-min.js",
+    "jquery.js",
+    "jquery.min.js",
+];
+
 /// What lintian takes for documentation by its name.
 fn is_plain_text(path: &str, content: &Content) -> bool {
-    path.starts_with("/usr/lib/rolesmith/")
+    (path.starts_with("/usr/lib/rolesmith/") || path.starts_with(SITES))
         && matches!(content, Content::File(_))
         && [".txt", ".md", ".rst", ".html"]
             .iter()
