@@ -69,7 +69,7 @@ pub(super) fn file(package: &Package, suite: Suite, compression: Compression) ->
             "A site is made of pages.",
         );
     }
-    for (tag, context, reason) in of_others(package) {
+    for (tag, context, reason) in of_others(package, suite) {
         add(tag, Some(context), reason);
     }
     if package
@@ -108,7 +108,7 @@ const SITES: &str = "/usr/share/rolesmith/sites/";
 
 /// What stands below a service's node_modules was made by others and is shipped as they made it. lintian looks at names, and so does this: an
 /// override for what is not there would be a finding as well.
-fn of_others(package: &Package) -> Vec<(&'static str, &'static str, &'static str)> {
+fn of_others(package: &Package, suite: Suite) -> Vec<(&'static str, &'static str, &'static str)> {
     const REASON: &str = "Dependencies of the service, shipped as their authors published them.";
     const INSIDE: &str = "[usr/lib/rolesmith/services/*/node_modules/*]";
     let names: Vec<(&str, String)> = package
@@ -136,7 +136,8 @@ fn of_others(package: &Package) -> Vec<(&'static str, &'static str, &'static str
     }) {
         all.push(("extra-license-file", INSIDE, REASON));
     }
-    if any(&|name| LIBRARIES.iter().any(|library| name == *library)) {
+    // Debian 12's lintian does not find them there.
+    if suite != Suite::Bookworm && any(&|name| LIBRARIES.contains(&name)) {
         all.push((
             "embedded-javascript-library",
             "* [usr/lib/rolesmith/services/*/node_modules/*]",
