@@ -32,9 +32,6 @@ const RARE: &str = " 503 ";
 /// The hour that is looked at, in the middle of the fourth day.
 const HOUR: &str = "2026-03-04T12";
 
-/// A name, and what is run anew each time.
-type Entrant<'a> = (&'static str, Box<dyn Fn() -> Command + 'a>);
-
 fn main() -> Outcome<()> {
     let (mut mebibytes, mut rounds) = (100, 7);
     let mut words = std::env::args().skip(1);
@@ -81,7 +78,8 @@ fn main() -> Outcome<()> {
     let found = count(agent(&["--raw", RARE]))?;
     assert_eq!(found, count(zgrep(RARE))?, "both find the same lines");
     println!("{found} lines have {RARE:?}");
-    let contest = |title: &str, commands: Vec<Entrant<'_>>| {
+    type Named<'a> = (&'static str, Box<dyn Fn() -> Command + 'a>);
+    let contest = |title: &str, commands: Vec<Named<'_>>| {
         let contestants = commands
             .into_iter()
             .map(|(name, command)| Contestant::new(name, |_| Ok(()), move |_| run(command())))
@@ -214,7 +212,7 @@ fn day_of(
         let (second, fraction) = (micros / 1_000_000, micros % 1_000_000);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         *sequence += 1;
-        let status = if random.is_multiple_of(1000) {
+        let status = if (*random).is_multiple_of(1000) {
             503
         } else {
             200

@@ -34,11 +34,15 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Alarms(commands::alarms::Alarms),
     Apply(commands::apply::Apply),
     Cluster(commands::cluster::Cluster),
     #[command(hide = true)]
     Database(commands::database::Database),
     Run(commands::run::Run),
+    Databases(commands::databases::Databases),
+    Migrate(commands::migrate::Migrate),
+    Edge(commands::edge::Edge),
     Status(commands::status::StatusArgs),
     Health(commands::health::HealthArgs),
     Wait(commands::wait::Wait),
@@ -72,10 +76,14 @@ pub(crate) fn now() -> u64 {
 /// Runs the program. Exit status 0: it worked; 1: it failed, or the answer is no; 2: the call was wrong.
 pub fn main() -> ExitCode {
     let end = match Cli::parse().command {
+        Command::Alarms(args) => args.run(),
         Command::Apply(args) => args.run(),
         Command::Cluster(args) => args.run(),
         Command::Database(args) => args.run(),
         Command::Run(args) => args.run(),
+        Command::Databases(args) => args.run(),
+        Command::Migrate(args) => args.run(),
+        Command::Edge(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Health(args) => args.run(),
         Command::Wait(args) => args.run(),

@@ -222,7 +222,12 @@ impl<P: Programs> Firewall<'_, P> {
         let ports = fallback::ssh_ports(set.text("sshd.conf").unwrap_or(&placed));
         programs
             .iter()
-            .map(|program| self.restore(program, &fallback::rules(program, &ports)))
+            .map(|program| {
+                // The kernel may lack what tells root from others; without it, rules that close the machine are still better
+                // than none.
+                self.restore(program, &fallback::rules(program, &ports, true))
+                    .or_else(|_| self.restore(program, &fallback::rules(program, &ports, false)))
+            })
             .collect::<Vec<_>>()
             .into_iter()
             .collect()
@@ -384,7 +389,22 @@ impl<P: Programs> Firewall<'_, P> {
         for (program, rules) in set.rules() {
             self.restore(program, rules)?;
         }
+        self.remove_stale_sets(set);
         self.reload_ssh()
+    }
+
+    /// Removes the fleet's sets that the rules name no more. One that stays does no harm: no rule asks it.
+    fn remove_stale_sets(&self, set: &Set) {
+        let Some(declared) = set.sets() else {
+            return;
+        };
+        let there = self
+            .programs
+            .output(&Call::new(["ipset", "list", "-name"]))
+            .unwrap_or_default();
+        for name in set::stale(declared, &there) {
+            let _ = self.programs.run(&Call::new(["ipset", "destroy", name]));
+        }
     }
 
     /// Puts a set's files into the role's directory and removes other guarded ones.

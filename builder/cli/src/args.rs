@@ -126,6 +126,12 @@ pub struct Check {
 pub struct Plan {
     /// Show this package's or node's part alone, with every file
     pub name: Option<String>,
+    /// Show who may reach which port of which node
+    #[arg(long)]
+    pub firewall: bool,
+    /// With --firewall: draw it into this file (-: print the picture)
+    #[arg(long, value_name = "FILE", requires = "firewall")]
+    pub svg: Option<PathBuf>,
 }
 
 /// Values that build and publish share.

@@ -1,6 +1,7 @@
 //! rolesmith: role definitions become signed Debian packages, an apt repository and cloud-init user-data.
 
 mod app;
+mod applications;
 mod args;
 mod clusters;
 mod commands;

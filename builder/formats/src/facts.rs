@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use rolesmith_model::{
     cluster_lock::ClusterLock,
-    facts::{CA_FILE, FACTS_FILE, FACTS_FORMAT, Facts, Member, NODES_DIR, NodeFacts, NodeFile},
+    facts::{
+        APPLICATION_CERTIFICATE, CA_FILE, FACTS_FILE, FACTS_FORMAT, Facts, Member, NODES_DIR,
+        NodeFacts, NodeFile,
+    },
     fleet::Fleet,
     ids::PackageName,
     plan::{
@@ -13,7 +16,7 @@ use rolesmith_model::{
     },
 };
 
-use crate::firewall;
+use crate::firewall::{NodePolicy, Policy};
 
 /// What `build` knows about a node beside the plan: the public half of its identity.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct NodeCertificate {
     pub fingerprint: String,
     /// When it ends (Unix seconds).
     pub expires: u64,
+    /// The certificate of its applications (PEM), where there is one.
+    pub application: Option<String>,
 }
 
 /// Every package of a fleet is signed, which lintian does not expect.
@@ -84,10 +89,11 @@ pub fn package(
         json(FACTS_FILE.into(), &facts),
         text(CA_FILE.into(), ca_pem.as_bytes().to_vec(), "the fleet's CA"),
     ];
-    for node in &plan.nodes {
+    for policy in Policy::new(plan).nodes {
+        let node = policy.node;
         let dir = format!("{NODES_DIR}/{}", node.name);
         let mut rendered = node.files.clone();
-        rendered.extend(generated(fleet, node));
+        rendered.extend(generated(&policy));
         rendered.sort_by(|a, b| (&a.file.role, &a.file.path).cmp(&(&b.file.role, &b.file.path)));
         let node_facts = NodeFacts {
             name: node.name.to_string(),
@@ -97,7 +103,7 @@ pub fn package(
                 .iter()
                 .map(|(role, checks)| (role.to_string(), checks.clone()))
                 .collect(),
-            openings: node.openings.clone(),
+            openings: [],
             private_interface: fleet.network.private_interface.clone(),
         };
         files.push(json(format!("{dir}/node.json"), &node_facts));
@@ -107,6 +113,13 @@ pub fn package(
                 certificate.pem.as_bytes().to_vec(),
                 "the node's identity",
             ));
+            if let Some(pem) = &certificate.application {
+                files.push(text(
+                    format!("{dir}/{APPLICATION_CERTIFICATE}"),
+                    pem.as_bytes().to_vec(),
+                    "its applications' identity",
+                ));
+            }
         }
         for file in rendered {
             files.push(PackagedFile {
@@ -151,13 +164,12 @@ fn member(fleet: &Fleet, node: &NodePlan, certificate: &NodeCertificate) -> Memb
 }
 
 /// Files that the builder makes from what roles declare: firewall and jails. They belong to the role base.
-fn generated(fleet: &Fleet, node: &NodePlan) -> Vec<RenderedFile> {
-    let rules = firewall::Rules::new(fleet, node);
+fn generated(rules: &NodePolicy<'_>) -> Vec<RenderedFile> {
     let files = [
         ("firewall.v4", rules.v4(), "[[firewall]]"),
         ("firewall.v6", rules.v6(), "[[firewall]]"),
         ("firewall.ipset", rules.ipset(), "[[firewall]]"),
-        ("jail.conf", jails(&node.jails), "[[jails]]"),
+        ("jail.conf", jails(&rules.node.jails), "[[jails]]"),
     ];
     files
         .into_iter()

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{ClusterKind, HealthCheck, Opening};
+use crate::manifest::{ClusterKind, HealthCheck};
 
 /// Where the facts package puts the fleet's facts.
 pub const FACTS_FILE: &str = "/usr/lib/rolesmith/facts/facts.json";
@@ -20,6 +20,10 @@ pub const NODES_DIR: &str = "/usr/lib/rolesmith/facts/nodes";
 pub const IDENTITY_FILE: &str = "/etc/rolesmith/node.json";
 /// The node's private key (PEM), readable by root alone.
 pub const KEY_FILE: &str = "/etc/rolesmith/node.key";
+/// Below a node's directory in [`NODES_DIR`], the certificate (PEM) with which its applications show that they run in the fleet.
+pub const APPLICATION_CERTIFICATE: &str = "application.pem";
+/// Its private key (PEM), readable by root alone. The agent works it out from the node's, so that it never travels.
+pub const APPLICATION_KEY_FILE: &str = "/etc/rolesmith/application.key";
 /// Secrets of the fleet that this node received: one file each, readable by root alone.
 pub const SECRETS_DIR: &str = "/etc/rolesmith/secrets";
 
@@ -164,8 +168,10 @@ pub struct NodeFacts {
     pub files: Vec<NodeFile>,
     /// Health checks by role.
     pub health: BTreeMap<String, Vec<HealthCheck>>,
-    /// Ports that its roles open.
-    pub openings: Vec<Opening>,
+    /// Empty: the packet filter's rules say which ports are open. The first agents want a list here and read nothing of it, and
+    /// facts reach them before their successors do.
+    #[serde(skip_deserializing)]
+    pub openings: [(); 0],
     /// Its interface in the private network; [`ADDRESS_PLACEHOLDER`] stands for the address found there.
     pub private_interface: String,
 }
@@ -191,6 +197,13 @@ pub struct Identity {
     pub incarnation: u64,
     /// How it came.
     pub origin: Origin,
+}
+
+/// The common name in the certificate of a node's applications. No member is called so: the name of a node is one label, and with
+/// its domain it has three at least.
+#[must_use]
+pub fn application_name(node: &str) -> String {
+    format!("application.{node}")
 }
 
 /// The text that stands for a secret in a file of scope "node" until the agent puts the value in its place.

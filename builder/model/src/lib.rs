@@ -4,15 +4,19 @@
 //! where they stood, [`validate`] turns those into values that cannot be wrong, [`resolve`](resolve::resolve) turns them
 //! into a [`Plan`](plan::Plan) that leaves no choice to the stages after it. No file, clock or environment variable is read.
 //!
-//! The node's agent uses [`ids`], [`manifest`], [`facts`], [`status`], [`perf`] and [`recovery`] alone (without the `build` feature).
+//! The node's agent uses [`ids`], [`manifest`], [`metadata`], [`facts`], [`status`], [`perf`] and [`recovery`] alone (without
+//! the `build` feature).
 
 pub mod facts;
 pub mod ids;
 pub mod manifest;
+pub mod metadata;
 pub mod perf;
 pub mod recovery;
 pub mod status;
 
+#[cfg(feature = "build")]
+pub mod applications;
 #[cfg(feature = "build")]
 pub mod archive_names;
 #[cfg(feature = "build")]
@@ -29,6 +33,8 @@ pub mod lint;
 pub mod lock;
 #[cfg(feature = "build")]
 pub mod network;
+#[cfg(feature = "build")]
+pub mod opening;
 #[cfg(feature = "build")]
 pub mod plan;
 #[cfg(feature = "build")]

@@ -51,32 +51,6 @@ pub enum Protocol {
     Udp,
 }
 
-/// Who may reach a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "build", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum OpenTo {
-    /// Everybody, on the public interface and the private one.
-    Public,
-    /// The load balancer, on the private interface.
-    LoadBalancer,
-    /// Members of the fleet, on the private interface.
-    Fleet,
-}
-
-/// A port that others may reach on a node.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Opening {
-    /// What listens there.
-    pub name: String,
-    /// 1 to 65535.
-    pub port: u16,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// Who may reach it.
-    pub from: OpenTo,
-}
-
 /// A unit that a role brings or adds to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManagedUnit {
@@ -86,14 +60,14 @@ pub struct ManagedUnit {
     pub start: Start,
     /// What a change does.
     pub on_change: OnChange,
-    /// What another certificate of the node does, and another list of the CAs that are trusted.
+    /// What another certificate of the node or of its applications does, and another list of the CAs that are trusted.
     #[serde(default = "nothing", skip_serializing_if = "is_nothing")]
     pub on_certificate: OnChange,
     /// Belongs to the role's package; otherwise the role only adds a drop-in to it.
     pub own: bool,
 }
 
-/// A unit that does not use the node's certificate, and one of which an older builder does not say.
+/// A unit that uses none of these certificates, and one of which an older builder does not say.
 #[must_use]
 pub const fn nothing() -> OnChange {
     OnChange::Nothing
@@ -151,6 +125,8 @@ pub enum ClusterKind {
 /// The role whose members vote in the elections of the database without holding any of it, where another role forms a cluster
 /// of kind [`ClusterKind::Postgresql`].
 pub const WITNESS_ROLE: &str = "db-witness";
+/// Nodes with it reach the database through a pooler of their own; those that hold it have it too.
+pub const CLIENT_ROLE: &str = "db-client";
 
 /// A role as the agent sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

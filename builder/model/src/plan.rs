@@ -6,7 +6,8 @@ use crate::{
     facts::NodeFile,
     fleet::Fleet,
     ids::{NodeName, PackageName, RoleName, SecretName},
-    manifest::{ClusterKind, HealthCheck, ManagedUnit, Opening},
+    manifest::{ClusterKind, HealthCheck, ManagedUnit},
+    opening::Opening,
 };
 
 /// Where a packaged file came from, for the manifest and for people who ask.
@@ -173,6 +174,8 @@ pub struct NodePlan {
     pub secrets: Vec<SecretName>,
     /// Units of Debian's packages that a fresh machine masks.
     pub masked_units: Vec<String>,
+    /// Answers to questions of Debian's packages that a fresh machine gives (debconf-set-selections(1)).
+    pub debconf: Vec<String>,
 }
 
 /// A role, resolved.

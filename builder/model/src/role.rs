@@ -109,6 +109,11 @@ impl Roles {
         self.broken.contains(name)
     }
 
+    /// Adds a role that was made of something else than a directory.
+    pub fn insert(&mut self, role: Role) {
+        self.sound.insert(role.name.clone(), role);
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Role> {
         self.sound.values()

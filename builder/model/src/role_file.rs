@@ -14,7 +14,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 pub use toml::Spanned;
 
-use crate::manifest::{OnChange, OpenTo, Protocol, Start, nothing};
+use crate::{
+    manifest::{OnChange, Protocol, Start, nothing},
+    opening::Written,
+};
 
 /// A role: what a machine does, and everything Debian needs to know to do it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -44,6 +47,9 @@ pub struct RoleFile {
     /// Symbolic links that the package ships.
     #[serde(default)]
     pub links: Vec<LinkEntry>,
+    /// Directories of the role that the package ships with everything in them.
+    #[serde(default)]
+    pub trees: Vec<TreeEntry>,
     /// Own systemd units.
     #[serde(default)]
     #[schemars(with = "Vec<UnitEntry>")]
@@ -51,11 +57,19 @@ pub struct RoleFile {
     /// Drop-ins for units that belong to Debian's packages.
     #[serde(default)]
     pub drop_ins: Vec<DropInEntry>,
+    /// Units of other roles or of Debian's packages that read this role's files, and take notice when these change.
+    #[serde(default)]
+    pub readers: Vec<ReaderEntry>,
     /// Units of Debian's packages that a fresh node masks, because the role runs its own instance instead. An existing
     /// machine keeps them as they are.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub masked_units: Vec<Spanned<String>>,
+    /// Answers to what Debian's packages ask when they are configured, as lines of debconf-set-selections(1). A fresh node gives them
+    /// before anything is installed; an existing machine keeps its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub debconf: Vec<Spanned<String>>,
     /// Users and groups, as lines of sysusers.d(5).
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -141,6 +155,11 @@ pub struct Dependencies {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub conflicts: Vec<Spanned<String>>,
+    /// Packages from which this one takes files over (Policy 7.6.1), such as one of the fleet's that shipped them before:
+    /// "{{ fleet.name }}-db-primary-capable".
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub replaces: Vec<Spanned<String>>,
 }
 
 /// [suites.<codename>]
@@ -207,6 +226,33 @@ pub struct LinkEntry {
     pub target: Spanned<String>,
 }
 
+/// [[trees]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TreeEntry {
+    /// A directory of the role's directory.
+    #[schemars(with = "String")]
+    pub source: Spanned<String>,
+    /// Where it goes. May hold template variables.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+}
+
+/// [[readers]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReaderEntry {
+    /// The unit, such as nginx.service.
+    #[schemars(with = "String")]
+    pub unit: Spanned<String>,
+    /// What happens to it, while it runs, when this role's package or its files of the node change.
+    #[serde(default)]
+    pub on_change: OnChange,
+    /// What happens to it when the node's certificate or the list of trusted CAs changes.
+    #[serde(default = "nothing")]
+    pub on_certificate: OnChange,
+}
+
 /// [[units]]
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -226,7 +272,8 @@ pub struct UnitEntry {
     /// What happens to it when its package or the node's files of this role change.
     #[serde(default)]
     pub on_change: OnChange,
-    /// What happens to it, while it runs, when the node's certificate or the list of trusted CAs changes (tls.cert, tls.ca).
+    /// What happens to it, while it runs, when the node's certificate, that of its applications or the list of trusted
+    /// CAs changes (tls.cert, tls.application_cert, tls.ca).
     #[serde(default = "nothing")]
     pub on_certificate: OnChange,
 }
@@ -250,7 +297,7 @@ pub struct DropInEntry {
     /// What happens to that unit on a change.
     #[serde(default)]
     pub on_change: OnChange,
-    /// What happens to that unit when the node's certificate or the list of trusted CAs changes.
+    /// What happens to that unit when the node's certificate, that of its applications or the list of trusted CAs changes.
     #[serde(default = "nothing")]
     pub on_certificate: OnChange,
 }
@@ -278,8 +325,12 @@ pub struct FirewallEntry {
     /// The protocol.
     #[serde(default)]
     pub protocol: Protocol,
-    /// Who may reach it.
-    pub from: OpenTo,
+    /// Who may reach it: "public", "load-balancer", "fleet", or the members with one of some roles: ["role:app", "role:redis"].
+    #[schemars(with = "Written")]
+    pub from: Spanned<Written>,
+    /// Most new connections a minute from one address; more are dropped. Default: no limit.
+    #[schemars(with = "Option<PortValue>")]
+    pub per_minute: Option<Spanned<PortValue>>,
 }
 
 /// [[jails]]: a fail2ban jail.

@@ -5,6 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use rolesmith_model::metadata;
 
 /// Ports that an sshd_config(5) opens; 22 where it names none.
 #[must_use]
@@ -20,9 +23,10 @@ pub(super) fn ssh_ports(config: &str) -> BTreeSet<u16> {
     if ports.is_empty() { [22].into() } else { ports }
 }
 
-/// The rules of one family, for iptables-restore(8) or ip6tables-restore(8).
+/// The rules of one family, for iptables-restore(8) or ip6tables-restore(8); with `guarded`, others than root are kept from the
+/// metadata service, which needs a module of the kernel besides.
 #[must_use]
-pub(super) fn rules(program: &str, ssh_ports: &BTreeSet<u16>) -> String {
+pub(super) fn rules(program: &str, ssh_ports: &BTreeSet<u16>, guarded: bool) -> String {
     let mut text = String::from(
         "# Made by rolesmith-agent: the confirmed rules could not be loaded.\n\
          *filter\n\
@@ -34,7 +38,7 @@ pub(super) fn rules(program: &str, ssh_ports: &BTreeSet<u16>) -> String {
     );
     if program == "ip6tables-restore" {
         // Errors, echo, listeners and neighbours (RFC 4890 section 4.4), and answers of DHCPv6 (RFC 8415 section 7.2).
-        for kind in [1, 2, 3, 4, 128, 130, 131, 132, 133, 134, 135, 136, 137, 143] {
+        for kind in [1, 2, 3, 4, 128, 130, 131, 132, 133, 134, 135, 136, 143] {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
@@ -48,6 +52,18 @@ pub(super) fn rules(program: &str, ssh_ports: &BTreeSet<u16>) -> String {
     }
     for port in ssh_ports {
         let _ = writeln!(text, "-A INPUT -p tcp -m tcp --dport {port} -j ACCEPT");
+    }
+    let addresses: Vec<IpAddr> = match (guarded, program) {
+        (false, _) => Vec::new(),
+        (true, "ip6tables-restore") => metadata::IPV6.map(IpAddr::from).to_vec(),
+        (true, _) => metadata::IPV4.map(IpAddr::from).to_vec(),
+    };
+    for address in addresses {
+        // Names and the time come from there at some providers; what is secret is asked for over TCP.
+        let _ = writeln!(
+            text,
+            "-A OUTPUT -d {address} -p tcp -m tcp ! --dport 53 -m owner --socket-exists ! --uid-owner 0 -j REJECT"
+        );
     }
     text.push_str("COMMIT\n");
     text
@@ -71,12 +87,15 @@ mod tests {
             );
         }
         for program in ["iptables-restore", "ip6tables-restore"] {
-            let text = rules(program, &[2222].into());
-            assert!(
-                text.contains(":INPUT DROP") && text.contains("--dport 2222 -j ACCEPT"),
-                "{text}"
-            );
-            assert!(!text.contains("match-set"), "{text}");
+            for guarded in [true, false] {
+                let text = rules(program, &[2222].into(), guarded);
+                assert!(
+                    text.contains(":INPUT DROP") && text.contains("--dport 2222 -j ACCEPT"),
+                    "{text}"
+                );
+                assert!(!text.contains("match-set"), "{text}");
+                assert_eq!(text.contains("owner"), guarded, "{text}");
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Sets of guarded files, and the ways back from them, as values.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// A file of a set.
@@ -107,6 +109,18 @@ pub fn sets_way_back(saved: &str) -> String {
     text
 }
 
+/// Names of the fleet's sets that are `there`, one a line, and that `declared` does not make.
+pub(super) fn stale<'a>(declared: &'a str, there: &'a str) -> impl Iterator<Item = &'a str> {
+    let made: BTreeSet<&str> = declared
+        .lines()
+        .filter_map(|line| line.strip_prefix("create ")?.split(' ').next())
+        .collect();
+    there
+        .lines()
+        .map(str::trim)
+        .filter(move |name| name.starts_with("rolesmith-") && !made.contains(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +141,17 @@ mod tests {
             "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
         );
         assert_eq!(way_back("", ""), "");
+    }
+
+    #[test]
+    fn sets_of_others_and_those_that_are_declared_stay() {
+        let declared = "create rolesmith-ban4 hash:ip\ncreate rolesmith-tcp-80 hash:ip\nadd rolesmith-tcp-80 10.0.0.1\n";
+        let there = "f2b-sshd\nrolesmith-ban4\nrolesmith-tcp-80\nrolesmith-tcp-8\n";
+        assert_eq!(
+            stale(declared, there).collect::<Vec<_>>(),
+            ["rolesmith-tcp-8"]
+        );
+        assert_eq!(stale(declared, "").count(), 0);
     }
 
     #[test]

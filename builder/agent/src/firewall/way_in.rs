@@ -9,7 +9,7 @@ use super::set::Set;
 
 /// Whether whoever gets in under `confirmed` gets in under `wanted`, too.
 ///
-/// Members of sets may change, openings of other ports come and go, and rules that refuse something may go. Everything
+/// Members of sets may change, openings and limits of other ports come and go, and rules that refuse something may go. Everything
 /// else may lock somebody out: another setting of the ssh server, an opening of its port that is gone or narrower, a new
 /// rule that refuses, another order of rules.
 #[must_use]
@@ -54,7 +54,10 @@ fn rules_keep(before: &str, after: &str, ssh_ports: &BTreeSet<u16>) -> bool {
         .iter()
         .filter(gone)
         .all(|line| refuses(line) || opens_another_port(line, ssh_ports))
-        && after.iter().filter(new).all(|line| lets_in(line))
+        && after
+            .iter()
+            .filter(new)
+            .all(|line| lets_in(line) || limits_another_port(line, ssh_ports))
         && stays(&before, &after) == stays(&after, &before)
 }
 
@@ -68,12 +71,23 @@ fn refuses(rule: &str) -> bool {
 
 /// An opening, which unlike the rules for answers is for new connections.
 fn opens_another_port(rule: &str, ssh_ports: &BTreeSet<u16>) -> bool {
+    lets_in(rule) && is_for_another_port(rule, ssh_ports)
+}
+
+/// A limit of new connections.
+fn limits_another_port(rule: &str, ssh_ports: &BTreeSet<u16>) -> bool {
+    rule.starts_with("-A INPUT ")
+        && rule.ends_with(" -j DROP")
+        && is_for_another_port(rule, ssh_ports)
+}
+
+fn is_for_another_port(rule: &str, ssh_ports: &BTreeSet<u16>) -> bool {
+    // A negated port is every other one.
     let port = rule
         .split_once(" --dport ")
+        .filter(|(before, _)| !before.ends_with('!'))
         .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-    lets_in(rule)
-        && rule.contains(" --ctstate NEW ")
-        && port.is_some_and(|port| !ssh_ports.contains(&port))
+    rule.contains(" --ctstate NEW ") && port.is_some_and(|port| !ssh_ports.contains(&port))
 }
 
 #[cfg(test)]
@@ -85,6 +99,7 @@ mod tests {
     const SETS: &str = "create a hash:ip family inet\nadd a 10.0.0.1\n";
 
     const INVALID: &str = "-A INPUT -m conntrack --ctstate INVALID -j DROP\n";
+    const LIMIT: &str = "-A INPUT -p tcp -m tcp --dport PORT -m conntrack --ctstate NEW -m hashlimit --hashlimit-above 9/minute -j DROP\n";
     const DHCP: &str = "-A INPUT -p udp -m udp --sport 67 --dport 68 -j ACCEPT\n";
 
     fn set(sshd: &str, v4: &str, ipset: &str) -> Set {
@@ -140,6 +155,14 @@ mod tests {
                 set(
                     SSHD,
                     &rules("", &[("", 80), ("", 443), ("", 2222), ("", 5432)]),
+                    SETS,
+                ),
+            ),
+            (
+                "a limit for another port",
+                set(
+                    SSHD,
+                    &rules(LIMIT, &[("", 80), ("", 2222)]).replace("PORT", "80"),
                     SETS,
                 ),
             ),
@@ -202,6 +225,22 @@ mod tests {
                         "-A INPUT -s 192.0.2.1/32 -j DROP\n",
                         &[("", 80), ("", 2222)],
                     ),
+                    SETS,
+                ),
+            ),
+            (
+                "a limit for ssh",
+                set(
+                    SSHD,
+                    &format!("{}{good}", LIMIT.replace("PORT", "2222")),
+                    SETS,
+                ),
+            ),
+            (
+                "a limit for all ports but one",
+                set(
+                    SSHD,
+                    &format!("{}{good}", LIMIT.replace("--dport PORT", "! --dport 80")),
                     SETS,
                 ),
             ),

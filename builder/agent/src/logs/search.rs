@@ -63,13 +63,17 @@ fn merge(
 ) -> io::Result<u64> {
     let mut next = BinaryHeap::new();
     for (number, stream) in streams.iter_mut().enumerate() {
-        next.extend(stream.line()?.map(|found| in_turn(number, found)));
+        next.extend(stream.next_found()?.map(|found| in_turn(number, found)));
     }
     let mut count = 0;
     while let Some(Reverse((_, number, line))) = next.pop() {
         each(&line)?;
         count += 1;
-        next.extend(streams[number].line()?.map(|found| in_turn(number, found)));
+        next.extend(
+            streams[number]
+                .next_found()?
+                .map(|found| in_turn(number, found)),
+        );
     }
     Ok(count)
 }

@@ -11,7 +11,8 @@ use super::count::{grown_if_known, two_places};
 use super::read::micros;
 use super::sample::milliseconds;
 use crate::files::Root;
-use crate::redis::client::{Client, ClientError, credentials};
+use crate::net::credentials::{BadCredentials, credentials};
+use crate::redis::client::{Client, ClientError};
 use crate::redis::resp::{RespError, Value};
 
 /// How long an answer may take, with a new connection.
@@ -90,7 +91,7 @@ impl Asker {
         }
     }
 
-    fn info(&mut self) -> Result<String, ClientError> {
+    fn info(&mut self) -> Result<String, Problem> {
         let mut client = match self.client.take() {
             Some(client) => client,
             None => self.connect()?,
@@ -101,24 +102,33 @@ impl Asker {
                 self.client = Some(client);
                 Ok(text)
             }
-            Value::Error(error) => Err(ClientError::Refused(error)),
-            _ => Err(RespError::Malformed.into()),
+            Value::Error(error) => Err(ClientError::Refused(error).into()),
+            _ => Err(ClientError::from(RespError::Malformed).into()),
         }
     }
 
     /// Certificates are read anew: they are renewed while this runs.
-    fn connect(&self) -> Result<Client, ClientError> {
+    fn connect(&self) -> Result<Client, Problem> {
         let tls = credentials(&self.key, &self.cert, &self.ca)?;
         let settings = &self.settings;
-        Client::connect(
+        Ok(Client::connect(
             &tls,
             &settings.node,
             &settings.address,
             settings.port,
             (&settings.user, &settings.password),
             PATIENCE,
-        )
+        )?)
     }
+}
+
+/// Why Redis told nothing.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Credentials(#[from] BadCredentials),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 /// Reads what `INFO` gives: a name and a value a line. What is not there counts nothing.

@@ -276,8 +276,17 @@ fn a_member_joins_while_nobody_looks() {
     assert_eq!(machine.apply().report.phase, Phase::Converged);
     let calls = machine.script.calls.take();
     let sets: Vec<_> = calls.iter().filter(|call| call.name() == "ipset").collect();
-    assert_eq!(sets.len(), 1);
     assert!(sets[0].stdin.as_deref().unwrap().contains("10.0.0.2"));
+    // What was a set of the fleet's and is none any more.
+    let words: Vec<_> = sets.iter().map(|call| call.argv.join(" ")).collect();
+    assert_eq!(
+        words,
+        [
+            "ipset restore -exist",
+            "ipset list -name",
+            "ipset destroy rolesmith-tcp-6380"
+        ]
+    );
     assert_eq!(machine.guard().pending, None);
     assert_eq!(machine.guard().rejected, None);
 }

@@ -94,6 +94,7 @@ impl Programs for Script {
             ["iptables-save"] => {
                 good("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 192.0.2.1 -j ACCEPT\nCOMMIT\n")
             }
+            ["ipset", "list", "-name"] => good("f2b-of-others\nrolesmith-tcp-6380\n"),
             ["/join"] => match *self.join.borrow() {
                 Some((code, text)) => bad(code, text),
                 None => good(""),

@@ -8,14 +8,16 @@
     reason = "tests run real tools"
 )]
 
+mod applications;
 mod fleet;
 mod roll_over;
 
 use std::time::{Duration, Instant};
 
 use fleet::{Fleet, PARTS, Part};
+use rolesmith_agent::net::credentials::credentials;
 use rolesmith_agent::perf::redis as perf;
-use rolesmith_agent::redis::client::{Client, credentials};
+use rolesmith_agent::redis::client::Client;
 use rolesmith_agent::redis::resp::Value;
 use rolesmith_agent::redis::settings::CONF_DIR;
 use rolesmith_agent::redis::state::{Report, SENTINEL_DIR, SERVER_DIR};

@@ -91,6 +91,7 @@ fn words(args: &Logs, json: bool) -> Vec<String> {
         }
     }
     let flags = [
+        ("follow", args.follow),
         ("ignore-case", args.ignore_case),
         ("fixed-strings", args.fixed_strings),
         ("invert-match", args.invert_match),

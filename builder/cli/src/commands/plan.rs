@@ -1,13 +1,17 @@
 //! rolesmith plan
 
+use std::path::Path;
+
+use rolesmith_formats::firewall::{Matrix, Policy};
+use rolesmith_host::atomic;
 use rolesmith_model::{
-    manifest::{OpenTo, Probe, Protocol},
+    manifest::{Probe, Protocol},
     plan::{Content, NodePlan, Origin, Package, Plan},
 };
 use serde_json::json;
 
 use crate::{
-    app::{App, line},
+    app::{App, line, out},
     args, project,
     report::{Failure, Outcome},
 };
@@ -15,6 +19,9 @@ use crate::{
 /// Shows the plan: nodes and packages, or one of them with every file.
 pub fn run(app: &App, args: &args::Plan) -> Outcome {
     let plan = project::plan(app)?;
+    if args.firewall {
+        return firewall(app, args, &plan);
+    }
     if app.json {
         line(format_args!(
             "{}",
@@ -38,6 +45,33 @@ pub fn run(app: &App, args: &args::Plan) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Who may reach what: as JSON, as a picture, or as a table.
+fn firewall(app: &App, args: &args::Plan, plan: &Plan) -> Outcome {
+    if let Some(name) = &args.name {
+        project::node(plan, name)?;
+    }
+    let matrix = Matrix::new(&Policy::new(plan), args.name.as_deref());
+    if let Some(file) = &args.svg {
+        if file == Path::new("-") {
+            return out(matrix.svg());
+        }
+        atomic::write(file, matrix.svg().as_bytes()).map_err(|e| {
+            Failure::new(
+                format!("{}: {e}", file.display()),
+                "name a place that can be written",
+            )
+        })?;
+        app.say(format_args!("The picture is in {}.", file.display()));
+    }
+    if app.json {
+        line(serde_json::to_string_pretty(&matrix)?)
+    } else if args.svg.is_none() {
+        out(matrix.text())
+    } else {
+        Ok(())
+    }
 }
 
 fn overview(plan: &Plan) -> Outcome {
@@ -131,6 +165,12 @@ fn show_node(node: &NodePlan) -> Outcome {
         "masked on a fresh machine: {}",
         node.masked_units.join(", ")
     ))?;
+    if !node.debconf.is_empty() {
+        line(format_args!(
+            "answered on a fresh machine: {}",
+            node.debconf.join(", ")
+        ))?;
+    }
     line(format_args!("files below /var/lib/rolesmith/conf:"))?;
     for file in &node.files {
         line(format_args!(
@@ -149,14 +189,9 @@ fn show_node(node: &NodePlan) -> Outcome {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        let from = match opening.from {
-            OpenTo::Public => "everybody",
-            OpenTo::LoadBalancer => "the load balancer",
-            OpenTo::Fleet => "members",
-        };
         line(format_args!(
-            "  {:>5}/{protocol}  {:<24} from {from}",
-            opening.port, opening.name
+            "  {:>5}/{protocol}  {:<24} from {}",
+            opening.port, opening.name, opening.from
         ))?;
     }
     line(format_args!("health checks:"))?;
@@ -198,6 +233,7 @@ fn as_json(plan: &Plan) -> serde_json::Value {
             "files": n.files.iter().map(|f| json!(f.file)).collect::<Vec<_>>(),
             "secrets": n.secrets.iter().map(|s| s.as_str()).collect::<Vec<_>>(),
             "masked_units": n.masked_units,
+            "debconf": n.debconf,
         })).collect::<Vec<_>>(),
     })
 }

@@ -3,6 +3,8 @@
 mod ca;
 mod commands;
 mod discovery;
+mod example;
+mod firewall;
 mod invalid;
 mod keys;
 mod valid;

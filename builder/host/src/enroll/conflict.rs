@@ -13,8 +13,9 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use rolesmith_formats::{keyring, seed::Seed};
 use rolesmith_model::{
     ids::Suite,
-    manifest::{OpenTo, Protocol},
+    manifest::Protocol,
     network::Ipv4Network,
+    opening::OpenTo,
     plan::{NodePlan, Plan},
 };
 
@@ -49,7 +50,7 @@ pub struct Conflict {
 }
 
 /// Every code that there is.
-pub const CODES: [&str; 35] = [
+pub const CODES: [&str; 36] = [
     "address",
     "architecture",
     "clock",
@@ -65,6 +66,7 @@ pub const CODES: [&str; 35] = [
     "hostname",
     "interface",
     "iptables",
+    "mail-configuration",
     "management",
     "masked-units",
     "memory",
@@ -191,7 +193,7 @@ impl Expectations {
                 name: opening.name.clone(),
                 port: opening.port,
                 udp: opening.protocol == Protocol::Udp,
-                from: Some(opening.from),
+                from: Some(opening.from.clone()),
             })
             .collect();
         let database = &fleet.services.database;

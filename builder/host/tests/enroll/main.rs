@@ -11,7 +11,7 @@ mod table;
 use std::collections::BTreeMap;
 
 use rolesmith_host::enroll::{Expectations, Probe, conflict::Listen};
-use rolesmith_model::{ids::Suite, manifest::OpenTo};
+use rolesmith_model::{ids::Suite, opening::OpenTo};
 
 /// A machine with nothing but an ssh server.
 const PLAIN: &str = include_str!("probes/plain.txt");
@@ -104,7 +104,7 @@ fn wanted() -> Expectations {
             "redis-server.service".to_owned(),
             "pgbouncer.service".to_owned(),
         ],
-        packages: ["chrony", "rsyslog"].map(str::to_owned).into(),
+        packages: ["chrony", "postfix", "rsyslog"].map(str::to_owned).into(),
         now: clock(),
     }
 }

@@ -1,5 +1,6 @@
 //! From a role to its package.
 
+mod debconf;
 mod files;
 mod relations;
 mod units;
@@ -26,7 +27,7 @@ pub(super) fn resolve(
     role: &Role,
     findings: &mut Findings,
 ) -> (Option<Package>, Option<RolePlan>) {
-    let context = context::package(inputs.fleet, role);
+    let context = context::package(inputs.fleet, role, inputs.sources);
     let mut work = Work {
         inputs,
         role,
@@ -58,10 +59,13 @@ pub(super) fn resolve(
     for layer in &role.layers {
         work.packaged_files(layer, findings);
         work.links(layer, findings);
+        work.trees(layer, findings);
         work.units(layer, findings);
         work.drop_ins(layer, findings);
+        work.readers(layer, findings);
         work.fragments(layer, findings);
         work.masked_units(layer, findings);
+        work.debconf(layer, findings);
         work.variables(layer, findings);
         work.setting_ranges(layer, findings);
     }

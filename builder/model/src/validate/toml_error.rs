@@ -157,6 +157,15 @@ fn wrong_type(message: &str, marked: &str, key: Option<&str>) -> Option<Told> {
             help: "write a number, or a template in quotes that gives one".into(),
         });
     }
+    if message == "data did not match any variant of untagged enum Written" {
+        return Some(Told {
+            code: "toml::unknown-word",
+            message: format!("`{}` cannot be {marked}", key.unwrap_or("from")),
+            why: "only some words have a meaning here".into(),
+            help: "write \"public\", \"load-balancer\" or \"fleet\", or a list of roles such as [\"role:app\", \"role:redis\"]"
+                .into(),
+        });
+    }
     let (rest, range) = match message.strip_prefix("invalid type: ") {
         Some(rest) => (rest, false),
         None => (message.strip_prefix("invalid value: ")?, true),

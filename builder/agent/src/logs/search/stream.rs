@@ -59,7 +59,7 @@ impl<'a> Stream<'a> {
     ///
     /// # Errors
     /// What reading gives.
-    pub fn line(&mut self) -> io::Result<Option<Found>> {
+    pub fn next_found(&mut self) -> io::Result<Option<Found>> {
         loop {
             if let Some((part, mut input)) = self.input.take() {
                 let found = self.search(&mut *input)?;

@@ -1,6 +1,6 @@
 //! Packet filters, and ports that would close.
 
-use rolesmith_model::manifest::OpenTo;
+use rolesmith_model::opening::OpenTo;
 
 use super::{
     Conflict, Expectations, Probe,
