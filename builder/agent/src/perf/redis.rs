@@ -33,6 +33,8 @@ pub struct Settings {
     pub password: String,
     /// The certificate to show (PEM).
     pub cert: PathBuf,
+    /// Its key (PEM); where systemd hands it over, that copy is read instead.
+    pub key: PathBuf,
     /// The fleet's authorities (PEM).
     pub ca: PathBuf,
 }

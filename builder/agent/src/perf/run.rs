@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rolesmith_model::facts::KEY_FILE;
 use serde::Deserialize;
 
 use super::journal::{Journal, SOCKET};
@@ -80,16 +79,20 @@ impl Settings {
 /// Settings for Redis and the key: systemd hands both to a service that may not read root's files (LoadCredential=).
 fn redis(root: &Root) -> Result<Option<redis::Asker>, RunError> {
     let given = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let (file, key) = match &given {
-        Some(dir) => (dir.join("redis.json"), dir.join("redis.key")),
-        None => (root.join(REDIS_FILE), root.join(KEY_FILE)),
+    let file = match &given {
+        Some(dir) => dir.join("redis.json"),
+        None => root.join(REDIS_FILE),
     };
     match files::read(&file)? {
         // A unit whose drop-in names a file that is not there is given this word.
         Some(bytes) if bytes == b"none" => Ok(None),
         Some(bytes) => {
-            let settings =
+            let settings: redis::Settings =
                 serde_json::from_slice(&bytes).map_err(|error| broken(&file)(error.to_string()))?;
+            let key = match given {
+                Some(dir) => dir.join("redis.key"),
+                None => root.join(&settings.key),
+            };
             Ok(Some(redis::Asker::new(root, settings, &key)))
         }
         None => Ok(None),

@@ -333,6 +333,8 @@ impl Fleet {
                 context.insert(
                     "tls",
                     &json!({"key": "", "cert": tls("/etc/rolesmith/cert.pem"),
+                        "application_key": tls("/etc/rolesmith/application.key"),
+                        "application_cert": tls("/etc/rolesmith/application.pem"),
                         "ca": tls("/usr/lib/rolesmith/facts/ca.pem")}),
                 );
                 let text = tera::Tera::one_off(template, &context, false).unwrap();

@@ -314,18 +314,18 @@ fn the_monitor_is_told_figures_and_nothing_else() {
     let text = std::fs::read_to_string(node.root.join(CONF_DIR).join("monitor.json")).unwrap();
     let mut settings: perf::Settings = serde_json::from_str(&text).unwrap();
     settings.address = node.address.clone();
-    let key = node.root.join("/etc/rolesmith/node.key");
+    // As every program, with the certificate of its node's applications.
+    let pair = fleet.authority.application(&node.name, &node.key());
+    let [key, cert] = [&settings.key, &settings.cert].map(|path| node.root.join(path));
+    std::fs::write(&key, pair.0).unwrap();
+    std::fs::write(&cert, pair.1).unwrap();
     let mut asker = perf::Asker::new(&node.root, settings.clone(), &key);
     for _ in 0..2 {
         let answer = asker.ask();
         let told = answer.told().unwrap_or_else(|| panic!("{answer:?}"));
         assert_eq!((told.role.as_str(), told.keys), ("master", 1));
     }
-    let tls = credentials(
-        &key,
-        &node.root.join(&settings.cert),
-        &node.root.join(&settings.ca),
-    );
+    let tls = credentials(&key, &cert, &node.root.join(&settings.ca));
     let login = (settings.user.as_str(), settings.password.as_str());
     let limit = Duration::from_secs(5);
     let mut client = Client::connect(

@@ -127,12 +127,6 @@ impl Glob {
         }
         glob[place..].iter().all(|byte| *byte == b'*')
     }
-
-    /// Whether it stands for one name alone.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        !self.0.iter().any(|byte| matches!(byte, b'*' | b'?'))
-    }
 }
 
 #[cfg(test)]
