@@ -21,7 +21,7 @@ help:
 	@echo "make test       every test that CI runs;  make test-all  all there are"
 	@echo "make idle       what an idle fleet uses, over ten minutes"
 	@echo "make lint       formatting, clippy, shellcheck, documentation"
-	@echo "make bench      benchmarks against dpkg-deb, apt-ftparchive, reprepro and aptly"
+	@echo "make bench      benchmarks against dpkg-deb, apt-ftparchive, reprepro, aptly and zgrep"
 	@echo "make deb        Debian packages of rolesmith and rolesmith-agent in target/debian"
 
 build:
@@ -56,7 +56,7 @@ demo:
 	@echo
 	@echo "Look around:"
 	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- rolesmith-agent status"
-	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- python3 -c \"import urllib.request as u; print(u.urlopen('http://10.77.0.11/health').read().decode())\""
+	@echo "  curl --insecure --resolve shop.example.internal:8443:127.0.0.1 https://shop.example.internal:8443/"
 	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- bash"
 	@echo "End it with: make demo-down"
 
@@ -75,7 +75,7 @@ drill:
 test:
 	builder/setup test
 	$(MAKE) test-fast
-	$(MAKE) test-publish test-redis test-nodes
+	$(MAKE) test-publish test-services test-redis test-example test-nodes
 
 test-fast:
 	cargo test --locked --workspace
@@ -83,9 +83,20 @@ test-fast:
 test-publish:
 	cargo test --locked --package rolesmith-host --test publish -- --ignored --skip child_
 
+# The real npm and yarn of both suites, in trees of Debian that stay in target/ (1.5 GB); they need the npm registry.
+test-services:
+	cargo test --locked --package rolesmith-host --test services -- --ignored --skip child_
+
 # Real Redis and Sentinel on loopback addresses; a test has a dozen processes, so not all at once.
 test-redis:
 	cargo test --locked --package rolesmith-agent --test redis -- --ignored --test-threads=2
+
+# The example's service, with real PostgreSQL, pgbouncer and Redis. On a copy: the templates are embedded as they stand.
+test-example:
+	rm -rf target/example
+	mkdir -p target
+	cp -R builder/cli/templates/example target/example
+	cd target/example/services/shop && npm ci --ignore-scripts && TEST_ROOT="$(CURDIR)/target/tools/root" npm test
 
 # Thousands of simulated fleets (docs/simulator.md): the agent optimised, each test with two threads of its own.
 test-simulator:
@@ -100,12 +111,16 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=fleet FILTER=trixie
 	$(MAKE) root-test NAME=firewall
 	$(MAKE) root-test NAME=logs
+	$(MAKE) root-test NAME=mail FILTER=trixie
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=lab_faults
+	$(MAKE) root-test NAME=load_balancer
 	$(MAKE) root-test NAME=packages
 	$(MAKE) root-test NAME=enroll
 
+# Some of them run the agent's program on this machine.
 root-test:
+	cargo build --locked --workspace --bins
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(AS_ROOT)" \
 	cargo test --locked --package rolesmith-tests --test $(NAME) -- $(FILTER) --ignored --test-threads=1 --nocapture
 
@@ -118,6 +133,7 @@ test-all: test deb
 	$(MAKE) root-test NAME=cluster
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
+	$(MAKE) root-test NAME=mail FILTER=bookworm
 
 lint:
 	builder/setup lint
@@ -129,8 +145,9 @@ lint:
 bench:
 	builder/setup bench
 	cargo bench --locked --package rolesmith-host --bench peers
+	cargo bench --locked --package rolesmith-agent --bench search
 
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-redis test-nodes root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-example test-nodes root-test test-all lint bench clean

@@ -1,6 +1,8 @@
 //! The databases of a fleet become one cluster by themselves: whoever is booted first, however many at a time, and however
 //! often; and it grows and shrinks by fleet.toml alone.
 
+#[path = "cluster/client.rs"]
+mod client;
 #[path = "cluster/growth.rs"]
 mod growth;
 #[path = "cluster/many.rs"]
@@ -46,6 +48,27 @@ fn grows_and_shrinks() {
     let _guard = LabGuard(&fleet);
     order::boot(&fleet, name, ["two", "three", "one"]);
     growth::fourth(&fleet, name);
+}
+
+/// Four machines, of which one has a pooler alone.
+#[test]
+#[ignore = "needs root: boots real machines"]
+fn a_client_without_a_database_follows() {
+    need_root();
+    let name = "clients";
+    let text = fleet_toml(name, "trixie", &NODES, &ROLES) + client::ENTRY;
+    let fleet = Fleet::create(name, &text);
+    let _guard = LabGuard(&fleet);
+    step("mirror, publish and boot", || {
+        fleet.run(&["mirror"]);
+        fleet.run(&["publish"]);
+        fleet.run(&["lab", "up"]);
+    });
+    let (whole, _) = await_whole(&fleet, name, &NODES, LIMIT);
+    step("a client and no more", || {
+        client::is_no_more_than_a_client(&fleet, &whole.primary);
+    });
+    client::holds(&fleet, &["switchover", "primary-power", "primary-cut"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use rolesmith_tests::{Fleet, need_root};
 const INSTALL: &str = "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
     apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install";
 /// The packages of the node's roles.
-const PACKAGES: &str = "old-archive-keyring old-facts rolesmith-agent old-base old-db-primary-capable old-redis old-edge";
+const PACKAGES: &str = "old-archive-keyring old-facts rolesmith-agent old-base old-db-client old-db-primary-capable old-redis old-edge";
 /// Succeeds when new rules are in force for the time being: the agent says so before it loads them.
 const IS_ON_TRIAL: &str =
     "rolesmith-agent firewall status | grep ^pending && [ ! -e /run/rolesmith/poke ] &&

@@ -1,12 +1,16 @@
 //! The example fleet on three real machines: everything installed by their own cloud-init, looked at from all sides, a role of a
 //! user's own added, and nothing left afterwards.
 
+#[path = "fleet/applications.rs"]
+mod applications;
 #[path = "capture/mod.rs"]
 mod capture;
 #[path = "fleet/gone.rs"]
 mod gone;
 #[path = "fleet/node.rs"]
 mod node;
+#[path = "fleet/performance.rs"]
+mod performance;
 #[path = "fleet/secrets.rs"]
 mod secrets;
 #[path = "fleet/services.rs"]
@@ -59,10 +63,22 @@ fn three_nodes(name: &str, suite: &str) {
         services::database(&fleet)
     });
     step("Redis over TLS", || services::redis(&fleet));
+    step("what programs may do by their certificate", || {
+        let primary = services::primary(&fleet).replace("app-", "10.77.0.1");
+        for node in NODES {
+            applications::have_a_key(&fleet, node);
+            applications::are_let_in(&fleet, node, "10.77.0.11");
+            applications::are_no_members(&fleet, node, &primary, "10.77.0.11");
+        }
+    });
     step("nginx as the load balancer sees it", || {
         services::edge(&fleet, name)
     });
+    step("the example's site through the load balancer", || {
+        services::shop(&fleet, name)
+    });
     step("the aggregated log", || services::logs(&fleet));
+    step("performance lines", || performance::lines_arrive(&fleet));
     step("nothing in clear text on the private network", || {
         capture::nothing_in_clear(&fleet, name);
     });

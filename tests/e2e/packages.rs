@@ -36,15 +36,21 @@ private = "10.77.0.0/24"
 load_balancer = "10.77.0.2"
 admin_ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFVbg0rRyyWW1Yv0k0fXbpA9zWGfQ1kWc0AK9q3kK2dQ nobody@pkg.internal"]
 
+[mail]
+smarthost = "smtp.pkg.internal"
+user = "pkg"
+to = "ops@example.org"
+from_domain = "example.org"
+
 [nodes.one]
 roles = ["app", "db-primary-capable", "redis", "edge", "log-server"]
 address = "10.77.0.11"
 "#;
 
 /// What apt installs by hand: the roles. The agent, the facts and the keyring come with them.
-const ROLES: &str = "pkg-base pkg-app pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server";
+const ROLES: &str = "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-mail";
 /// All of ours that are installed then.
-const OURS: &str = "pkg-base pkg-app pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-facts pkg-archive-keyring \
+const OURS: &str = "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-mail pkg-facts pkg-archive-keyring \
     rolesmith-agent";
 
 #[test]
@@ -53,6 +59,7 @@ fn packages_live_and_die_well() {
     need_root();
     let fleet = Fleet::create(NAME, FLEET);
     let _guard = LabGuard(&fleet);
+    fleet.set_secret("mail-password", "not-for-everybody");
     step("mirror and publish", || {
         fleet.run(&["mirror"]);
         fleet.run(&["publish"]);
@@ -86,6 +93,9 @@ fn packages_live_and_die_well() {
         "unattended-upgrades take Debian's fixes and leave ours",
         || upgrade::unattended(&fleet),
     );
+    step("a unit moves from one package to another", || {
+        upgrade::takes_a_unit_over(&fleet)
+    });
     step("maintainer scripts run twice", || {
         upgrade::scripts_again(&fleet)
     });

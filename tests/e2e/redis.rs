@@ -25,7 +25,6 @@ upstream = "mirror"
 
 [network]
 private = "10.77.0.0/24"
-load_balancer = "10.77.0.2"
 admin_ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFVbg0rRyyWW1Yv0k0fXbpA9zWGfQ1kWc0AK9q3kK2dQ nobody@{name}.internal"]
 "#
     );

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rolesmith_lab::{Silent, TreeSpec, tree};
+use rolesmith_lab::{Purpose, Silent, TreeSpec, tree};
 use rolesmith_tests::{Fleet, need_root, work_dir};
 
 /// The example fleet's seeds are valid by the schema of the cloud-init of Debian 12 and of Debian 13, whatever their own suite.
@@ -99,6 +99,7 @@ fn example(name: &str, suite: &str) -> Fleet {
 
 fn root_tree(suite: &str) -> std::path::PathBuf {
     let spec = TreeSpec {
+        purpose: Purpose::Node,
         suite: suite.into(),
         cache_dir: work_dir().join("lab"),
         key_extra: None,

@@ -8,7 +8,9 @@ use std::{
     time::Instant,
 };
 
-use rolesmith_lab::{LabSpec, Network, NodeSpec, Repository, Silent, TreeSpec, UpOptions};
+use rolesmith_lab::{
+    Host, LabSpec, Network, NodeSpec, Purpose, Repository, Silent, TreeSpec, UpOptions,
+};
 
 use crate::{Fleet, checkout, seed::Seed, work_dir};
 
@@ -33,17 +35,41 @@ impl Fleet {
         rolesmith_lab::state_dir(&work_dir().join("lab"), name, &dir)
     }
 
-    /// Boots one node of the fleet with the half of its seed that tells apt where to look. The lab is where `rolesmith lab` finds it,
-    /// so that [`Fleet::shell`] and [`Fleet::lab_down`] work on it.
+    /// Boots one node of the fleet with the half of its seed that tells apt where to look.
     ///
     /// # Panics
     /// Where the node does not come up clean.
     pub fn boot_bare(&self, name: &str, suite: &str, node: &str, address: Ipv4Addr) {
+        let user_data = self.seed(node).bare_user_data();
+        self.boot_with(name, suite, node, address, user_data, Vec::new());
+    }
+
+    /// Boots one node of the fleet with its seed, in a lab where these names lead to these addresses.
+    ///
+    /// # Panics
+    /// Where the node does not come up clean.
+    pub fn boot(&self, name: &str, suite: &str, node: &str, address: Ipv4Addr, hosts: Vec<Host>) {
+        let output = self.run(&["user-data", node]);
+        let user_data = String::from_utf8(output.stdout).expect("user-data is text");
+        self.boot_with(name, suite, node, address, user_data, hosts);
+    }
+
+    /// The lab is where `rolesmith lab` finds it, so that [`Fleet::shell`] and [`Fleet::lab_down`] work on it.
+    fn boot_with(
+        &self,
+        name: &str,
+        suite: &str,
+        node: &str,
+        address: Ipv4Addr,
+        user_data: String,
+        hosts: Vec<Host>,
+    ) {
         let lab = work_dir().join("lab");
         let prefix = |text: &str| text.parse().expect("a prefix");
         let spec = LabSpec {
             name: name.into(),
             tree: TreeSpec {
+                purpose: Purpose::Node,
                 suite: suite.into(),
                 cache_dir: lab.join("trees"),
                 key_extra: None,
@@ -59,10 +85,11 @@ impl Fleet {
                 name: node.into(),
                 address,
                 roles: Vec::new(),
-                user_data: self.seed(node).bare_user_data(),
+                user_data,
                 meta_data: format!("instance-id: {name}-{node}-bare\nlocal-hostname: {node}\n"),
                 memory_limit: None,
             }],
+            outside: None,
             repository: Some(Repository {
                 dir: self.dir.join("dist/repo"),
                 host: format!("apt.{name}.internal"),
@@ -73,7 +100,7 @@ impl Fleet {
                     "__serve".into(),
                 ],
             }),
-            hosts: Vec::new(),
+            hosts,
             state_dir: self.lab_state(name),
         };
         let report =

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use rolesmith_lab::{
-    Host, Lab, LabSpec, Network, NodeReport, NodeSpec, Progress, Repository, TreeSpec, UpOptions,
+    Host, Lab, LabSpec, Network, NodeReport, NodeSpec, Progress, Purpose, Repository, TreeSpec,
+    UpOptions,
 };
 use rolesmith_tests::{Fleet, work_dir};
 
@@ -75,6 +76,7 @@ pub fn machines(fleet: &Fleet, operator: &Operator, names: &[(&str, &str, u8)]) 
     LabSpec {
         name: name.to_string_lossy().into_owned(),
         tree: TreeSpec {
+            purpose: Purpose::Node,
             suite: "trixie".to_owned(),
             cache_dir: work_dir().join("lab/trees"),
             key_extra: None,
@@ -97,6 +99,7 @@ pub fn machines(fleet: &Fleet, operator: &Operator, names: &[(&str, &str, u8)]) 
                 memory_limit: None,
             })
             .collect(),
+        outside: None,
         repository: Some(Repository {
             dir: fleet.dir.join("dist/repo"),
             host: "apt.old.example".to_owned(),

@@ -7,6 +7,7 @@ pub mod bare;
 pub mod cluster;
 pub mod scan;
 pub mod seed;
+pub mod smarthost;
 
 use std::{
     path::{Path, PathBuf},
@@ -66,6 +67,18 @@ impl Fleet {
         std::fs::write(fleet.dir.join("fleet.toml"), fleet_toml)
             .expect("fleet.toml can be written");
         fleet
+    }
+
+    /// Gives the fleet a secret that its operator chooses.
+    ///
+    /// # Panics
+    /// Where it cannot be written.
+    pub fn set_secret(&self, name: &str, value: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.dir.join("secrets/fleet").join(name);
+        std::fs::write(&path, format!("{value}\n")).expect("the fleet has secrets");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .expect("it belongs to the test");
     }
 
     /// What `rolesmith init --example` makes, in an empty directory.

@@ -68,7 +68,12 @@ impl Seed {
             Some((head, _)) => head,
             None => &self.head,
         };
-        let mut text = format!("{head}\nwrite_files:\n");
+        // So are answers to what packages ask.
+        let answers = |line: &&str| {
+            !line.starts_with("  debconf_selections:") && !line.starts_with("    rolesmith")
+        };
+        let head: Vec<&str> = head.lines().filter(answers).collect();
+        let mut text = format!("{}\nwrite_files:\n", head.join("\n"));
         for file in self
             .files
             .iter()

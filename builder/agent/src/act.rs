@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rolesmith_model::facts::Identity;
+use rolesmith_model::facts::{APPLICATION_KEY_FILE, Identity};
 use rolesmith_model::manifest::CONF_DIR;
 
+use crate::application;
 use crate::decide::{Action, Failure, FileSpec, Verb};
 use crate::files::{self, Access, Root};
 use crate::firewall::Firewall;
@@ -97,7 +98,10 @@ pub fn remember(memory: &mut Memory, action: &Action, outcome: &Outcome, boot: &
                 .insert(unit.clone(), unit_memory);
         }
         // What they did is seen on the disk.
-        Action::Guard { .. } | Action::Install { .. } | Action::Remove { .. } => {}
+        Action::Guard { .. }
+        | Action::ApplicationKey { .. }
+        | Action::Install { .. }
+        | Action::Remove { .. } => {}
     }
 }
 
@@ -130,6 +134,10 @@ impl<P: Programs> Actor<'_, P> {
             Action::Guard { set, confirmed } => match self.guard(set, *confirmed) {
                 Ok(()) => Outcome::Done,
                 Err(what) => failed(what),
+            },
+            Action::ApplicationKey { spec } => match self.application_key(spec) {
+                Ok(()) => Outcome::Done,
+                Err(why) => failed(format!("{APPLICATION_KEY_FILE}: {why}")),
             },
             Action::Install { role, path, spec } => {
                 let target = self.root.join(CONF_DIR).join(role).join(path);
@@ -173,6 +181,21 @@ impl<P: Programs> Actor<'_, P> {
         firewall
             .put_in_force(name, &set, confirmed)
             .map_err(|error| error.to_string())
+    }
+
+    fn application_key(&self, spec: &FileSpec) -> Result<(), String> {
+        let key =
+            application::key(self.root, self.identity).map_err(|missing| missing.to_string())?;
+        let access = Access {
+            mode: spec.mode,
+            owner: Some(spec.owner),
+        };
+        files::write(
+            &self.root.join(APPLICATION_KEY_FILE),
+            key.as_bytes(),
+            access,
+        )
+        .map_err(|error| error.to_string())
     }
 
     fn join(&self, role: &str, program: &str) -> JoinResult {

@@ -34,11 +34,15 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Alarms(commands::alarms::Alarms),
     Apply(commands::apply::Apply),
     Cluster(commands::cluster::Cluster),
     #[command(hide = true)]
     Database(commands::database::Database),
     Run(commands::run::Run),
+    Databases(commands::databases::Databases),
+    Migrate(commands::migrate::Migrate),
+    Edge(commands::edge::Edge),
     Status(commands::status::StatusArgs),
     Health(commands::health::HealthArgs),
     Wait(commands::wait::Wait),
@@ -47,6 +51,7 @@ enum Command {
     Fetch(commands::fetch::Fetch),
     Firewall(commands::firewall::FirewallArgs),
     Logs(commands::logs::Logs),
+    Perf(commands::perf::Perf),
     Poke(commands::poke::Poke),
     Switchover(commands::switchover::Switchover),
     Drain(commands::drain::Drain),
@@ -71,10 +76,14 @@ pub(crate) fn now() -> u64 {
 /// Runs the program. Exit status 0: it worked; 1: it failed, or the answer is no; 2: the call was wrong.
 pub fn main() -> ExitCode {
     let end = match Cli::parse().command {
+        Command::Alarms(args) => args.run(),
         Command::Apply(args) => args.run(),
         Command::Cluster(args) => args.run(),
         Command::Database(args) => args.run(),
         Command::Run(args) => args.run(),
+        Command::Databases(args) => args.run(),
+        Command::Migrate(args) => args.run(),
+        Command::Edge(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Health(args) => args.run(),
         Command::Wait(args) => args.run(),
@@ -83,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Fetch(args) => args.run(),
         Command::Firewall(args) => args.run(),
         Command::Logs(args) => args.run(),
+        Command::Perf(args) => args.run(),
         Command::Poke(args) => args.run(),
         Command::Switchover(args) => args.run(),
         Command::Drain(args) => args.run(),

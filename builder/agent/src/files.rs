@@ -178,6 +178,23 @@ fn write_new(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Writes these bytes over a file that somebody has mounted or open and would not see replaced; durable when it returns. Whoever
+/// reads it meanwhile may see what comes behind them of the older ones: it is for lists of lines of which each stands for itself.
+///
+/// # Errors
+/// What the system calls return; the file may then be a mixture.
+pub fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o644)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()
+}
+
 /// Writes a value as JSON, as [`write()`] does.
 ///
 /// # Errors
@@ -261,5 +278,29 @@ impl Lock {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_a_file_open_reads_what_was_written_over_it() {
+        use std::io::{Read as _, Seek as _};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hosts");
+        write(&path, b"10.0.0.1 a\n10.0.0.2 b\n", Access::PUBLIC).unwrap();
+        let mut open = File::open(&path).unwrap();
+        for text in ["10.0.0.3 c\n", "10.0.0.3 c\n10.0.0.4 d\n10.0.0.5 e\n", ""] {
+            write_over(&path, text.as_bytes()).unwrap();
+            let mut seen = String::new();
+            open.rewind().unwrap();
+            open.read_to_string(&mut seen).unwrap();
+            assert_eq!(seen, text);
+        }
+        fs::remove_file(&path).unwrap();
+        write_over(&path, b"x\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x\n");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rolesmith_model::facts::{ADDRESS_PLACEHOLDER, placeholder};
+use rolesmith_model::facts::{ADDRESS_PLACEHOLDER, KEY_FILE, placeholder};
 
 /// Something that a file needs and that is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum Missing {
     /// The file itself.
     #[error("the facts package does not hold its content ({0})")]
     Content(String),
+    /// The node's key.
+    #[error("{KEY_FILE}: {0}")]
+    Key(String),
     /// A path that leads out of the role's directory.
     #[error("its path leads out of the role's directory")]
     Path,

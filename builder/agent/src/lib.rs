@@ -6,15 +6,19 @@
 //!
 //! Clusters have a service of their own: [`runtime`] drives [`cluster`] (the decisions, pure), [`net`] (the other members)
 //! and [`postgres`] (the database). [`lookout`] notices that the repository has changed, and [`fetch`] takes new facts.
-//! [`discovery`] asks where members might be.
+//! [`discovery`] asks where members might be. [`perf`] and [`logs`] are services of their own too, and [`alarms`] decides what people
+//! are told by mail.
 
 pub mod act;
+pub mod alarms;
+pub mod application;
 pub mod apply;
 pub mod cli;
 pub mod cluster;
 pub mod decide;
 pub mod discovery;
 pub mod drain;
+pub mod edge;
 pub mod fetch;
 pub mod files;
 pub mod firewall;
@@ -23,9 +27,11 @@ pub mod health;
 pub mod inputs;
 pub mod logs;
 pub mod lookout;
+pub mod migrate;
 pub mod net;
 pub mod notify;
 pub mod observe;
+pub mod perf;
 pub mod postgres;
 pub mod probe;
 pub mod program;

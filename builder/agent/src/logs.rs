@@ -8,11 +8,13 @@
 //!   journal again.
 //! - [`mod@line`] reads a line back, [`verify`] compares what a machine kept with what a log server holds. Both are pure.
 //! - [`source`] finds and reads the files.
+//! - [`search`] finds lines on a log server.
 //! - [`forward`] brings lines to the log servers, through sessions of [`send`], by the protocol in [`relp`].
 
 pub mod forward;
 pub mod line;
 pub mod relp;
+pub mod search;
 pub mod send;
 pub mod session;
 pub mod source;

@@ -7,6 +7,7 @@
 //!   for open ones when facts change or time passes.
 //! - [`sessions`] finds two machines under one name: pure.
 //! - [`frame`] tells messages apart on a stream of bytes.
+//! - [`credentials`] is for other services than the agents', such as PostgreSQL and Redis.
 //! - [`material`] reads facts, certificates and the key into what TLS needs.
 //! - [`discovery`] keeps the places where a member might be.
 //! - [`server`] and [`client`] move frames; [`Net`] is their handle.
@@ -15,6 +16,7 @@
 //! costs one round trip. TLS 1.3 only, and without resumption: every connection shows its certificate anew.
 
 pub mod client;
+pub mod credentials;
 pub mod discovery;
 pub mod frame;
 pub mod http;

@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 
 use rolesmith_model::facts::{
-    CA_FILE, FACTS_FILE, Facts, IDENTITY_FILE, Identity, NODES_DIR, NodeFacts, SECRETS_DIR,
+    APPLICATION_CERTIFICATE, CA_FILE, FACTS_FILE, Facts, IDENTITY_FILE, Identity, NODES_DIR,
+    NodeFacts, SECRETS_DIR,
 };
 use rolesmith_model::ids::{NodeName, RoleName};
 use rolesmith_model::manifest::{CONFIGURED_DIR, RoleManifest};
@@ -146,7 +147,8 @@ pub fn node(root: &Root, name: &str) -> Seen<NodeFacts> {
     read_json(&root.join(NODES_DIR).join(name).join("node.json"))
 }
 
-/// A node's certificate and the CAs that are trusted, as one value.
+/// The certificates of a node and of its applications, and the CAs that are trusted, as one value. Another key of either is
+/// among what it tells: the certificate is another one then, too.
 fn certificates(root: &Root, name: &str) -> Result<String, ObserveError> {
     let own = root.join(NODES_DIR).join(name).join("cert.pem");
     let mut text = String::new();
@@ -154,7 +156,20 @@ fn certificates(root: &Root, name: &str) -> Result<String, ObserveError> {
         let bytes = files::read(&path).map_err(at(&path))?.unwrap_or_default();
         text.push_str(&files::digest(&bytes));
     }
+    // Facts of older builders hold none, and without it the value is what it was.
+    if let Some(bytes) = application_certificate(root, name)? {
+        text.push_str(&files::digest(&bytes));
+    }
     Ok(files::digest(text.as_bytes()))
+}
+
+/// The certificate of a node's applications.
+fn application_certificate(root: &Root, name: &str) -> Result<Option<Vec<u8>>, ObserveError> {
+    let path = root
+        .join(NODES_DIR)
+        .join(name)
+        .join(APPLICATION_CERTIFICATE);
+    files::read(&path).map_err(at(&path))
 }
 
 /// The address of the private interface, if it has one.
@@ -189,6 +204,7 @@ pub fn observe(
         facts_unsettled: None,
         node: Seen::Absent,
         roles: BTreeMap::new(),
+        application_key: None,
         certificates: String::new(),
         guard,
         keeps_way_in: false,
@@ -200,6 +216,7 @@ pub fn observe(
     let Seen::Is(identity) = &seen.identity else {
         return Ok((seen, contents));
     };
+    let identity = identity.clone();
     let (fleet, name) = (identity.fleet.clone(), identity.node.clone());
     seen.node = node(root, &name);
     seen.certificates = certificates(root, &name)?;
@@ -233,6 +250,9 @@ pub fn observe(
         _ => None,
     };
     let mut source = Source::new(root, programs, &name, node_facts)?;
+    if application_certificate(root, &name)?.is_some() {
+        seen.application_key = Some(source.application_key(&identity)?);
+    }
     for role in roles {
         let package = packages.get(&format!("{fleet}-{role}"));
         let observed = source.role(&role, package, &mut contents)?;

@@ -7,7 +7,7 @@
 //!
 //! - [`store`] keeps the durable state.
 //! - [`report`] is what people see of it.
-//! - [`watch`] finds the primary for nodes that have no part in the cluster.
+//! - [`watch`] finds the primary for nodes that have no part in the cluster, or no data; `following` asks and is asked for it.
 //! - [`control`] hears the operator of this machine, `operator` answers.
 //! - [`discovery`] looks for members that are lost.
 //! - [`survey`] gathers how all members are.
@@ -16,6 +16,7 @@
 pub mod control;
 mod deciders;
 pub mod discovery;
+mod following;
 mod observer;
 mod operator;
 pub mod report;
@@ -37,8 +38,8 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::cluster::{
-    Action, ActionId, ClusterFacts, Durable, Effect, Envelope, EpochRow, Failure, Lane, Observed,
-    Outcome, Reply, Request, RequestId, Step, Unreachable,
+    Action, ActionId, ClusterFacts, Durable, Effect, Envelope, Failure, Lane, Observed, Outcome,
+    Reply, Request, RequestId, Step, Unreachable,
 };
 use crate::files::{self, Access, Root};
 use crate::net::limits::Limits;
@@ -53,11 +54,9 @@ use report::ClusterReport;
 use store::{Store, StoreError};
 use talk::{expected, json, name, understand};
 
-/// How often files are looked at, members asked by a node without a part in the cluster, and the report written
+/// How often files are looked at and the report is written, and how soon a member is asked again that did not answer
 /// ([`Setup::period`]).
 pub const SECOND: Duration = Duration::from_secs(1);
-/// How long such a node waits for an answer (ms).
-const ANSWER: u64 = 900;
 /// Numbers of requests that are the loop's own begin here; the core counts from below.
 const OWN: RequestId = 1 << 62;
 
@@ -188,8 +187,9 @@ struct Runtime<'a, D, E, P> {
     control: mpsc::Receiver<control::Asked>,
     _control: control::Control,
     watch: watch::Watch,
-    pooler: Option<EpochRow>,
-    pooling: bool,
+    following: following::Following,
+    /// Questions of other nodes that are kept until there is news.
+    kept: Vec<following::Kept>,
     requests: RequestId,
     surveys: Vec<survey::Survey>,
     said: operator::Said,
@@ -248,8 +248,8 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
             control: asked,
             _control: control,
             watch: watch::Watch::default(),
-            pooler: None,
-            pooling: false,
+            following: following::Following::default(),
+            kept: Vec::new(),
             requests: OWN,
             surveys: Vec::new(),
             said: operator::Said::default(),
@@ -263,8 +263,10 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
         let mut second = interval(self.setup.period);
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.answer_kept();
             let now = boottime();
             let wake = self.core.as_ref().map(|core| core.wake(now));
+            let wake = wake.into_iter().chain(self.kept_until()).min();
             tokio::select! {
                 // What came from outside counts before time that ran out while this thread was busy.
                 biased;
@@ -358,10 +360,7 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
         result: Result<Outcome, Failure>,
     ) -> Result<(), RuntimeError> {
         if id >= OWN {
-            self.pooling = false;
-            if result.is_err() {
-                self.pooler = None;
-            }
+            self.followed(result);
             return Ok(());
         }
         if lane == Lane::Database {
@@ -394,6 +393,9 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
                     return Ok(());
                 };
                 let status = matches!(envelope.request, Request::Status);
+                let Some(reply) = self.keep(status, &body, reply) else {
+                    return Ok(());
+                };
                 match &mut self.core {
                     Some(core) if !status => {
                         let step = core.request(boottime(), &from, envelope);
@@ -424,8 +426,7 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
                     return Ok(());
                 };
                 if number >= OWN {
-                    self.watch.heard(&name, answer);
-                    self.point_pooler();
+                    self.member_said(&name, number, answer);
                 } else if let Some(core) = &mut self.core {
                     let step = core.response(boottime(), number, answer.ok_or(Unreachable));
                     self.carry(step, None)?;
@@ -485,9 +486,7 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
         } else {
             self.fresh = changed.then_some(stamps);
         }
-        if self.core.is_none() {
-            self.ask_members();
-        }
+        self.ask_members();
         self.tell_founder();
         let facts = &self.material.borrow().facts;
         let (root, lost) = (&self.setup.root, self.net.lost());
@@ -534,16 +533,6 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
         Ok(true)
     }
 
-    fn ask_members(&mut self) {
-        let members = cluster_facts(&self.material.borrow().facts).members;
-        self.watch.keep(&members);
-        for name in members.into_keys() {
-            self.requests += 1;
-            let envelope = self.envelope(Request::Status);
-            self.send(&name, self.requests, &envelope, ANSWER);
-        }
-    }
-
     /// Who founded the database is Redis's first master too (rule 15). Said once a boot, since it never changes.
     fn tell_founder(&self) {
         let Some(core) = &self.core else {
@@ -559,17 +548,6 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
         }
     }
 
-    /// On a node without a part in the cluster: lets its pgbouncer follow (rule 13).
-    fn point_pooler(&mut self) {
-        let primary = self.watch.primary();
-        if self.core.is_none() && !self.pooling && primary != self.pooler {
-            self.pooler.clone_from(&primary);
-            self.pooling = true;
-            self.requests += 1;
-            self.act(self.requests, Action::Pooler { primary });
-        }
-    }
-
     /// Writes the report; its one line is returned.
     fn report(&self) -> String {
         let material = self.material.borrow().clone();
@@ -579,7 +557,8 @@ impl<'a, D: Decide, E: Executor, P: Programs> Runtime<'a, D, E, P> {
             incarnation: self.machine.incarnation,
             stale: self.stale.as_deref(),
             cluster: self.core.as_ref().map(|core| core.status(boottime())),
-            primary: self.watch.primary(),
+            primary: self.watch.primary().cloned(),
+            pooler: self.following.alarm(self.watch.primary()),
             net: self.net.status(),
             discovery: self.discovery.problem(),
         });

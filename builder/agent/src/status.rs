@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use rolesmith_model::facts::{Identity, Member};
 use serde::Serialize;
 
+use crate::alarms::queue;
 use crate::files::{self, Root, Seen};
 use crate::guard::Guard;
 use crate::health::Health;
@@ -67,6 +68,7 @@ impl Status {
             alarms.push(what.clone());
         }
         alarms.extend(certificate(root, now));
+        alarms.extend(queue::alarm(root, now));
         let (cluster, silent) = ClusterReport::read(root, now);
         if enrolled {
             alarms.extend(silent);

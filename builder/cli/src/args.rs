@@ -71,9 +71,14 @@ pub enum Command {
         long_about = "End a lost majority: NODE alone is the database's cluster afterwards, and what only the lost nodes had is lost. Without --accept-loss it only says what that would be. The order is signed with the key of the fleet's CA and is good for that node, its present configuration and one day."
     )]
     Recover(Recover),
+    /// Find lines of all nodes in the aggregated log
+    #[command(
+        long_about = "Find lines of all nodes in the aggregated log: `rolesmith-agent logs grep` on the first log server that answers over ssh. Lines come in the order of their times, and times are read as journalctl reads them, in that machine's time zone. Exit status 0: something was found; 1: nothing, or it failed."
+    )]
+    Logs(Logs),
     /// Boot the fleet as real Debian machines on this one
     Lab(Lab),
-    /// Print the JSON Schema of fleet.toml or role.toml
+    /// Print the JSON Schema of fleet.toml, of role.toml or of a performance line
     Schema(Schema),
     /// Print a completion script for a shell
     Completions(Completions),
@@ -324,6 +329,61 @@ pub struct Recover {
     pub reach: Reach,
 }
 
+/// rolesmith logs; the node's agent has the same options.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// What the text of a line has to match: a regular expression (without it, every line)
+    pub pattern: Option<String>,
+    /// Not earlier than, such as "2026-03-01 10:00", 10:00, yesterday or -1h
+    #[arg(long, short = 'S', value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Not later than
+    #[arg(long, short = 'U', value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<String>,
+    /// Lines of this node; * and ? stand for others
+    #[arg(long, short, value_name = "NAME")]
+    pub node: Vec<String>,
+    /// Lines of this program, such as nginx or rolesmith-*
+    #[arg(long, short = 't', value_name = "NAME")]
+    pub service: Vec<String>,
+    /// Lines of this severity or worse, such as err; or a range, such as err..warning
+    #[arg(long, short = 'p', value_name = "SEVERITY")]
+    pub severity: Option<String>,
+    /// Do not tell upper from lower case
+    #[arg(long, short)]
+    pub ignore_case: bool,
+    /// The pattern is a plain text
+    #[arg(long, short = 'F')]
+    pub fixed_strings: bool,
+    /// Lines that do not match the pattern
+    #[arg(long, short = 'v', requires = "pattern")]
+    pub invert_match: bool,
+    /// The lines as they stand in the files
+    #[arg(long, conflicts_with_all = ["count", "json"])]
+    pub raw: bool,
+    /// Only how many lines there are
+    #[arg(long, conflicts_with = "json")]
+    pub count: bool,
+    /// Go on with the lines that come
+    #[arg(long, short, conflicts_with_all = ["until", "count"])]
+    pub follow: bool,
+    /// Ask a log server of the lab
+    #[arg(long, conflicts_with_all = ["ssh", "user", "port", "ssh_options"])]
+    pub lab: bool,
+    /// Where ssh finds a log server: host or user@host [default: the log servers' addresses, one after the other]
+    #[arg(long, value_name = "HOST")]
+    pub ssh: Option<String>,
+    /// User on the log servers, where --ssh does not say it [default: as ssh is configured]
+    #[arg(long, value_name = "USER", conflicts_with = "ssh")]
+    pub user: Option<String>,
+    /// Port of its sshd [default: the node's ssh_port; with --ssh as ssh is configured]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Options for ssh, such as -i FILE or -o ProxyJump=HOST
+    #[arg(long = "ssh-option", value_name = "OPTION", allow_hyphen_values = true)]
+    pub ssh_options: Vec<String>,
+}
+
 /// rolesmith lab
 #[derive(Debug, Args)]
 pub struct Lab {
@@ -340,13 +400,15 @@ pub struct Schema {
     pub of: SchemaOf,
 }
 
-/// A file that people write.
+/// What has a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SchemaOf {
     /// fleet.toml
     Fleet,
     /// role.toml
     Role,
+    /// The lines that `rolesmith-agent perf` writes to the log
+    Perf,
 }
 
 /// rolesmith completions

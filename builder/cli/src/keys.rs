@@ -44,7 +44,7 @@ pub struct Keys {
 }
 
 /// Opens the secrets and makes what is due: identities and random values of new nodes and roles, certificates that are
-/// in the last third of their life. What it makes is written down in identities.lock.
+/// in the last third of their life, those of nodes' applications with them. What it makes is written down in identities.lock.
 pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
     let secrets = open(app, plan)?;
     // Before anything is made.
@@ -73,6 +73,7 @@ pub fn keys(app: &App, plan: &Plan) -> Outcome<Keys> {
                 date(renewed.certificate().expires())
             ));
         }
+        secrets.ensure_application(&node.name, app.now)?;
     }
     for (name, secret) in plan.secrets() {
         if secret.generate {
@@ -136,6 +137,9 @@ fn assemble(plan: &Plan, secrets: Secrets, signer: Box<dyn Signer>) -> Outcome<K
                 pem: identity.certificate().pem().to_owned(),
                 fingerprint: identity.certificate().fingerprint().to_owned(),
                 expires: identity.certificate().expires(),
+                application: secrets
+                    .application(&identity)?
+                    .map(|certificate| certificate.pem().to_owned()),
             },
         );
     }

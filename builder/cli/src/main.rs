@@ -1,6 +1,7 @@
 //! rolesmith: role definitions become signed Debian packages, an apt repository and cloud-init user-data.
 
 mod app;
+mod applications;
 mod args;
 mod clusters;
 mod commands;
@@ -51,6 +52,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Status(args) => commands::status::run(&app, args),
         Command::Ca(args) => commands::ca::run(&app, args),
         Command::Recover(args) => commands::recover::run(&app, args),
+        Command::Logs(args) => commands::logs::run(&app, args),
         Command::Lab(args) => commands::lab::run(&app, args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Completions(args) => commands::completions::run(args),

@@ -1,9 +1,11 @@
 //! A fleet's directory, from its files to its plan.
 
-use rolesmith_host::{archive, load};
+use rolesmith_host::{archive, load, mail::read_authorities};
 use rolesmith_model::{
+    applications::add_roles,
     archive_names::ArchiveNames,
-    finding::{Finding, Findings, Severity},
+    finding::{Finding, Findings, Place, Severity},
+    fleet::Fleet,
     plan::{NodePlan, Plan},
     resolve::resolve,
     role::Roles,
@@ -14,6 +16,7 @@ use rolesmith_model::{
 pub use crate::keys::{Keys, SECRETS_DIR, kept, keys, seed, seed_of};
 use crate::{
     app::App,
+    applications::{self, Services},
     report::{self, Failure, Outcome},
 };
 
@@ -30,14 +33,14 @@ pub struct Inspected {
 /// Reads and checks everything.
 pub fn inspect(app: &App) -> Outcome<Inspected> {
     let sources = load::fleet(&app.dir).map_err(unreadable)?;
-    Ok(judge(sources))
+    Ok(judge(app, sources, Services::Inspected))
 }
 
 /// Checks the fleet's files with another text in the place of fleet.toml.
 pub fn inspect_with(app: &App, fleet: &str) -> Outcome<Inspected> {
     let mut sources = load::fleet(&app.dir).map_err(unreadable)?;
     sources.fleet = Some(sources.add("fleet.toml", fleet.as_bytes()));
-    Ok(judge(sources))
+    Ok(judge(app, sources, Services::Inspected))
 }
 
 fn unreadable(error: load::LoadError) -> Failure {
@@ -45,10 +48,15 @@ fn unreadable(error: load::LoadError) -> Failure {
 }
 
 /// Checks files that were read already.
-fn judge(sources: Sources) -> Inspected {
+fn judge(app: &App, mut sources: Sources, services: Services) -> Inspected {
     let mut findings = Findings::new();
-    let roles = Roles::load(&sources, &mut findings);
-    let fleet = validate::fleet::load(&sources, &roles, &mut findings);
+    let mut roles = Roles::load(&sources, &mut findings);
+    let mut fleet = validate::fleet::load(&sources, &roles, &mut findings);
+    if let Some(fleet) = &mut fleet {
+        applications::read(app, fleet, services, &mut sources, &mut findings);
+        read_mail_authorities(app, fleet, &mut findings);
+        add_roles(&mut sources, &mut roles, fleet, &mut findings);
+    }
     let plan = fleet.and_then(|fleet| {
         let names = ArchiveNames::parse(archive::names(fleet.suite));
         resolve(&sources, &roles, fleet, &names, &mut findings)
@@ -60,9 +68,39 @@ fn judge(sources: Sources) -> Inspected {
     }
 }
 
+/// Reads who may sign the smarthost's certificate.
+fn read_mail_authorities(app: &App, fleet: &mut Fleet, findings: &mut Findings) {
+    let source = fleet.source;
+    let Some(ca) = fleet.mail.as_mut().and_then(|mail| mail.ca.as_mut()) else {
+        return;
+    };
+    match read_authorities(&app.dir.join(&ca.path), &ca.path) {
+        Ok(pem) => ca.pem = pem,
+        Err(error) => {
+            let help = error.help();
+            findings.error(
+                "fleet::mail-ca",
+                Place::new(source, ca.span.clone()),
+                error.to_string(),
+                "nodes give mail to a smarthost whose certificate these CAs have signed",
+                help,
+            );
+        }
+    }
+}
+
 /// The plan; errors and warnings are shown, and errors end the command.
 pub fn plan(app: &App) -> Outcome<Plan> {
-    let inspected = inspect(app)?;
+    show(app, inspect(app)?)
+}
+
+/// The same with the services' programs in it, for whoever packs them: their dependencies are installed.
+pub fn built_plan(app: &App) -> Outcome<Plan> {
+    let sources = load::fleet(&app.dir).map_err(unreadable)?;
+    show(app, judge(app, sources, Services::Built))
+}
+
+fn show(app: &App, inspected: Inspected) -> Outcome<Plan> {
     let told: Vec<Finding> = inspected
         .findings
         .into_iter()

@@ -100,7 +100,8 @@ fn parse(text: &str) -> Result<FleetStatus, String> {
 
 fn over_ssh(app: &App, plan: &Plan, reach: &Reach, only: Option<&str>) -> Outcome<Told> {
     let mut failed = Vec::new();
-    for (host, port) in hosts(plan, reach, only)? {
+    let wanted = |node: &str| only.is_none_or(|only| node == only);
+    for (host, port) in hosts(plan, reach, wanted)? {
         app.say(format_args!("Asking {host}."));
         match ask_one(reach, &host, port) {
             Ok((status, machine)) => {
@@ -125,8 +126,35 @@ fn over_ssh(app: &App, plan: &Plan, reach: &Reach, only: Option<&str>) -> Outcom
     ))
 }
 
+/// Connects to the first of the wanted nodes that answers.
+pub fn connect(
+    app: &App,
+    plan: &Plan,
+    reach: &Reach,
+    wanted: impl Fn(&str) -> bool,
+) -> Outcome<Ssh> {
+    let mut failed = Vec::new();
+    for (host, port) in hosts(plan, reach, wanted)? {
+        match open(reach, &host, port) {
+            Ok(machine) => return Ok(machine),
+            Err(why) => {
+                app.say(format_args!("{host}: {why}"));
+                failed.push(host);
+            }
+        }
+    }
+    Err(Failure::new(
+        format!("no node answered; tried: {}", failed.join(", ")),
+        "see whether ssh with the same options gets there (--user USER, --ssh USER@HOST)",
+    ))
+}
+
 /// Where to try, in this order.
-fn hosts(plan: &Plan, reach: &Reach, only: Option<&str>) -> Outcome<Vec<(String, Option<u16>)>> {
+fn hosts(
+    plan: &Plan,
+    reach: &Reach,
+    wanted: impl Fn(&str) -> bool,
+) -> Outcome<Vec<(String, Option<u16>)>> {
     if let Some(host) = &reach.ssh {
         return Ok(vec![(host.clone(), reach.port)]);
     }
@@ -138,7 +166,7 @@ fn hosts(plan: &Plan, reach: &Reach, only: Option<&str>) -> Outcome<Vec<(String,
     let known: Vec<(String, Option<u16>)> = plan
         .nodes
         .iter()
-        .filter(|node| only.is_none_or(|only| node.name.as_str() == only))
+        .filter(|node| wanted(node.name.as_str()))
         .filter_map(|node| {
             let node = &plan.fleet.nodes[&node.name];
             let port = reach.port.unwrap_or(node.ssh_port);
@@ -154,15 +182,19 @@ fn hosts(plan: &Plan, reach: &Reach, only: Option<&str>) -> Outcome<Vec<(String,
     Ok(known)
 }
 
-fn ask_one(reach: &Reach, host: &str, port: Option<u16>) -> Result<(FleetStatus, Ssh), String> {
-    let machine = Ssh::connect(Target {
+fn open(reach: &Reach, host: &str, port: Option<u16>) -> Result<Ssh, String> {
+    Ssh::connect(Target {
         host: host.to_owned(),
         port,
         options: reach.ssh_options.clone(),
         sudo: false,
         patience: PATIENCE,
     })
-    .map_err(|error| error.to_string())?;
+    .map_err(|error| error.to_string())
+}
+
+fn ask_one(reach: &Reach, host: &str, port: Option<u16>) -> Result<(FleetStatus, Ssh), String> {
+    let machine = open(reach, host, port)?;
     let text = machine
         .run(&as_root("rolesmith-agent status --fleet --json", ""))
         .map_err(|error| error.to_string())?;

@@ -55,6 +55,10 @@ pub fn user_data(seed: &Seed) -> Result<String, CloudConfigError> {
             .collect::<Vec<_>>(),
     );
     context.insert("masked", &seed.masked_units);
+    context.insert(
+        "debconf",
+        &seed.debconf.iter().map(|a| quote(a)).collect::<Vec<_>>(),
+    );
     context.insert("packages", &seed.packages);
     let forget = SeedFile {
         path: FORGET_PATH.into(),

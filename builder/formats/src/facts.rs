@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use rolesmith_model::{
     cluster_lock::ClusterLock,
-    facts::{CA_FILE, FACTS_FILE, FACTS_FORMAT, Facts, Member, NODES_DIR, NodeFacts, NodeFile},
+    facts::{
+        APPLICATION_CERTIFICATE, CA_FILE, FACTS_FILE, FACTS_FORMAT, Facts, Member, NODES_DIR,
+        NodeFacts, NodeFile,
+    },
     fleet::Fleet,
     ids::PackageName,
     plan::{
@@ -26,6 +29,8 @@ pub struct NodeCertificate {
     pub fingerprint: String,
     /// When it ends (Unix seconds).
     pub expires: u64,
+    /// The certificate of its applications (PEM), where there is one.
+    pub application: Option<String>,
 }
 
 /// Every package of a fleet is signed, which lintian does not expect.
@@ -108,6 +113,13 @@ pub fn package(
                 certificate.pem.as_bytes().to_vec(),
                 "the node's identity",
             ));
+            if let Some(pem) = &certificate.application {
+                files.push(text(
+                    format!("{dir}/{APPLICATION_CERTIFICATE}"),
+                    pem.as_bytes().to_vec(),
+                    "its applications' identity",
+                ));
+            }
         }
         for file in rendered {
             files.push(PackagedFile {

@@ -62,6 +62,8 @@ pub struct Seed {
     pub files: Vec<SeedFile>,
     /// Units of Debian's packages that a fresh machine masks before they are installed.
     pub masked_units: Vec<String>,
+    /// Answers to what Debian's packages ask when they are configured, given on a fresh machine before that.
+    pub debconf: Vec<String>,
     /// Packages to install.
     pub packages: Vec<String>,
     /// Lines of authorized_keys.
@@ -153,6 +155,7 @@ impl Seed {
             ssh_port: machine.ssh_port,
             files,
             masked_units: node.masked_units.clone(),
+            debconf: node.debconf.clone(),
             packages: node.packages.iter().map(ToString::to_string).collect(),
             admin_ssh_keys: fleet.network.admin_ssh_keys.clone(),
         }

@@ -10,10 +10,10 @@ mod roll_over;
 use rand::{RngCore as _, rngs::OsRng};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber, SigningKey as _,
-    date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber, SigningKey as _, date_time_ymd,
 };
 use rolesmith_model::{
+    facts::application_name,
     ids::{FleetName, NodeName},
     recovery::{ORDER_FORMAT, Order, SignedOrder},
 };
@@ -130,12 +130,15 @@ impl Authority {
     /// # Errors
     /// [`CaError::Make`], [`CaError::NotACertificate`], [`CaError::KeyMismatch`].
     pub fn from_pem(key: &str, certificate: &str) -> Result<Self, CaError> {
-        let key = KeyPair::from_pem(key).map_err(CaError::make("the CA's key"))?;
+        let pair = KeyPair::from_pem(key).map_err(CaError::make("the CA's key"))?;
         let certificate = Certificate::from_pem(certificate)?;
-        if certificate.public_key() != key.subject_public_key_info() {
+        if !certificate.is_for(key)? {
             return Err(CaError::KeyMismatch);
         }
-        Ok(Self { key, certificate })
+        Ok(Self {
+            key: pair,
+            certificate,
+        })
     }
 
     /// The key as PKCS #8 in PEM: secret.
@@ -178,40 +181,69 @@ impl Authority {
         now: u64,
         lifetime: u64,
     ) -> Result<Certificate, CaError> {
-        let end = self.certificate.expires();
-        if now >= end {
-            return Err(CaError::AuthorityExpired(end));
-        }
-        let key = KeyPair::from_pem(key).map_err(CaError::make("the node's key"))?;
-        let mut params = params(
-            subject.node.as_str(),
-            now,
-            now.saturating_add(lifetime).min(end),
-        )?;
         let name = |text: &str| {
             rcgen::string::Ia5String::try_from(text).map_err(CaError::make("a name for the node"))
         };
-        params.subject_alt_names = vec![SanType::DnsName(name(subject.node.as_str())?)];
+        let mut names = vec![SanType::DnsName(name(subject.node.as_str())?)];
         if subject.fqdn != subject.node.as_str() {
-            params
-                .subject_alt_names
-                .push(SanType::DnsName(name(subject.fqdn)?));
+            names.push(SanType::DnsName(name(subject.fqdn)?));
         }
-        params
-            .subject_alt_names
-            .push(SanType::URI(name(&subject.uri())?));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        names.push(SanType::URI(name(&subject.uri())?));
+        let mut params = self.leaf(subject.node.as_str(), now, now.saturating_add(lifetime))?;
+        params.subject_alt_names = names;
         // Nodes are servers to their clients and clients to each other (mutual TLS).
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
+        self.sign(params, key, "the node's key")
+    }
+
+    /// Issues a certificate for the key (PKCS #8, PEM) of a node's applications. It begins [`BACKDATE`] before `now` and ends at
+    /// `until` (Unix seconds), but never after the authority's own.
+    ///
+    /// Whoever trusts the authority may see it, and nobody may take it for a member's: it is a client's alone, its common name
+    /// is no member's, and it has no other name, above all no [`Subject::uri`], by which agents know each other.
+    ///
+    /// # Errors
+    /// [`CaError`].
+    pub fn issue_application(
+        &self,
+        node: &NodeName,
+        key: &str,
+        now: u64,
+        until: u64,
+    ) -> Result<Certificate, CaError> {
+        let mut params = self.leaf(&application_name(node.as_str()), now, until)?;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params, key, "the key of the node's applications")
+    }
+
+    /// What all certificates have in common that are no authority's.
+    fn leaf(&self, common_name: &str, now: u64, until: u64) -> Result<CertificateParams, CaError> {
+        let end = self.certificate.expires();
+        if now >= end {
+            return Err(CaError::AuthorityExpired(end));
+        }
+        let mut params = params(common_name, now, until.min(end))?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
+        Ok(params)
+    }
+
+    fn sign(
+        &self,
+        params: CertificateParams,
+        key: &str,
+        whose: &'static str,
+    ) -> Result<Certificate, CaError> {
+        let key = KeyPair::from_pem(key).map_err(CaError::make(whose))?;
         let issuer = Issuer::from_ca_cert_pem(self.certificate.pem(), &self.key)
             .map_err(CaError::make("the CA's certificate"))?;
         let made = params
             .signed_by(&key, &issuer)
-            .map_err(CaError::make("the node's certificate"))?;
+            .map_err(CaError::make("a certificate below the CA"))?;
         Certificate::from_pem(&made.pem())
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod pins;
 
+use rolesmith_keys::{ApplicationKey, KeyError};
 use rolesmith_model::{
     facts::{Identity, Origin},
     ids::{FleetName, NodeName},
@@ -103,6 +104,14 @@ impl NodeIdentity {
     #[must_use]
     pub fn key_pem(&self) -> &str {
         &self.key
+    }
+
+    /// The private key of the node's applications, which the node works out as well: secret.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the node's own is none.
+    pub fn application_key(&self) -> Result<ApplicationKey, KeyError> {
+        ApplicationKey::of(&self.key, self.fleet.as_str(), self.node.as_str())
     }
 
     /// The certificate: public.

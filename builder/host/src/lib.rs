@@ -1,5 +1,6 @@
 //! The operator's machine: loading fleets, keys, publishing, mirroring.
 
+pub mod applications;
 pub mod archive;
 pub mod atomic;
 pub mod build;
@@ -10,7 +11,9 @@ pub mod gpg;
 pub mod identity;
 pub mod load;
 pub mod lock;
+pub mod mail;
 pub mod mirror;
 pub mod publish;
 pub mod scan;
 pub mod secrets;
+pub mod services;

@@ -6,12 +6,14 @@
 //!   archive.pgp       OpenPGP key that signs the repository
 //!   ca.toml           the fleet's certificate authority, and another one while one takes the other's place
 //!   nodes/<node>.toml identities; <node>.<incarnation>.old are the machines that had the name before
+//!   applications/<node>.pem  certificates of nodes' applications, whose keys follow from the nodes'
 //!   fleet/<secret>    values of the secrets that roles ask for, one file each
 //! ```
 //!
 //! Files are 0600 and replaced atomically. What somebody else may read is refused, because a secret that was open once
 //! is no secret. Whatever changes the directory holds a lock on it, so that two commands at a time make one identity.
 
+mod applications;
 mod authorities;
 mod error;
 mod files;
@@ -375,6 +377,14 @@ impl Secrets {
             let identity = NodeIdentity::from_toml(&read(&path)?)
                 .map_err(|error| SecretsError::malformed(&path, error))?;
             all.push(Known::new(format!("{NODES}/{name}"), identity.key_pem()));
+            // It stands in no file here, and is as secret as what it follows from.
+            let application = identity
+                .application_key()
+                .map_err(|error| SecretsError::malformed(&path, error))?;
+            all.push(Known::new(
+                format!("{NODES}/{name} (its applications' key)"),
+                application.to_pem(),
+            ));
         }
         let values = self.directory.join(VALUES);
         for name in names(&values)? {

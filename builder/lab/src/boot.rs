@@ -1,6 +1,11 @@
 //! Bringing a lab up: what is there is kept, what is missing is made, what was begun by a program that died is begun again.
 
-use std::{path::Path, sync::Mutex, thread, time::Duration};
+use std::{
+    path::Path,
+    sync::Mutex,
+    thread::{self, ScopedJoinHandle},
+    time::Duration,
+};
 
 use rustix::fs::FsWord;
 
@@ -11,10 +16,11 @@ use crate::{
     error::{LabError, Result},
     fault,
     lab::socket_path,
-    launch::start_server,
+    launch::Server,
     network::Namespace,
     node::{Clock, Work},
     outcome::{NodeReport, Start},
+    outside,
     preflight::preflight,
     process::Process,
     spec::{LabSpec, NodeSpec},
@@ -29,7 +35,7 @@ pub struct UpOptions {
     pub fresh: bool,
     /// Build a new root tree even if one is known.
     pub refresh_tree: bool,
-    /// Start these nodes alone; the others stay as they are, running or not. Nothing: all of them.
+    /// Start these nodes alone ([`crate::OUTSIDE`] may be among them); the others stay as they are, running or not. Nothing: all.
     pub only: Option<Vec<String>>,
     /// How long a node may take from its start until its systemd has nothing more to do. What cloud-init runs, installing packages
     /// among it, is part of that.
@@ -44,6 +50,14 @@ impl Default for UpOptions {
             only: None,
             boot_limit: Duration::from_secs(600),
         }
+    }
+}
+
+impl UpOptions {
+    /// Whether the machine of this name is to run afterwards.
+    pub(crate) fn starts(&self, name: &str) -> bool {
+        let only = self.only.as_ref();
+        only.is_none_or(|only| only.iter().any(|one| one == name))
     }
 }
 
@@ -101,16 +115,18 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
     let chosen: Vec<&NodeSpec> = spec
         .nodes
         .iter()
-        .filter(|node| {
-            options
-                .only
-                .as_ref()
-                .is_none_or(|only| only.contains(&node.name))
-        })
+        .filter(|node| options.starts(&node.name))
         .collect();
     let starts = record_nodes(spec, &chosen, &store, &mut state, &hierarchies, &tree)?;
+    let beside = outside::boot::record(spec, options, &store, &mut state, &hierarchies, progress)?;
+    if beside == Some(Start::New) {
+        clock.lap("root tree outside");
+    }
+    outside::boot::refresh(spec, &state, &hierarchies)?;
+    outside::forwarder::serve(spec, &store, &mut state, &hierarchies, progress)?;
     // Cables are plugged in by number, and a new node has a new one.
     fault::apply(&state)?;
+    let forwards = state.forwards();
     let work = Work {
         spec,
         options,
@@ -119,25 +135,27 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
         hierarchies: &hierarchies,
         state: Mutex::new(state),
     };
-    let results: Vec<Result<NodeReport>> = thread::scope(|scope| {
-        let threads: Vec<_> = chosen
-            .iter()
-            .zip(&starts)
+    let (results, beside) = thread::scope(|scope| {
+        let work = &work;
+        let nodes = chosen.iter().zip(&starts);
+        let threads: Vec<_> = nodes
             .map(|(node, start)| scope.spawn(|| work.node(node, *start)))
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
+        let beside = beside.map(|start| scope.spawn(move || work.outside(start)));
+        let results: Vec<_> = threads.into_iter().map(join).collect();
+        (results, beside.map(join))
     });
     clock.lap("nodes");
 
     let mut nodes = Vec::new();
     let mut errors = Vec::new();
+    let beside = match beside.transpose() {
+        Ok(report) => report,
+        Err(error) => {
+            errors.push((outside::NAME.to_owned(), error));
+            None
+        }
+    };
     for (node, result) in chosen.iter().zip(results) {
         match result {
             Ok(report) => nodes.push(report),
@@ -150,10 +168,19 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
             tree: tree.root,
             phases: clock.laps,
             nodes,
+            outside: beside,
+            forwards,
         }),
         1 => Err(errors.remove(0).1),
         _ => Err(LabError::Nodes(errors)),
     }
+}
+
+/// What a machine's thread brought.
+fn join(thread: ScopedJoinHandle<'_, Result<NodeReport>>) -> Result<NodeReport> {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Ends what the record has and the specification has not.
@@ -170,7 +197,7 @@ fn drop_surplus_nodes(
         .cloned()
         .collect();
     for name in surplus {
-        remove_node(store, state, hierarchies, &name)?;
+        remove_node(store, &state.id, hierarchies, &name, &state.nodes[&name])?;
         state.nodes.remove(&name);
         state.cuts.retain(|cut| !cut.names(&name));
         store.save(state)?;
@@ -221,17 +248,17 @@ fn serve_repository(
         "--listen".into(),
         listen.into(),
     ]);
-    let socket = socket_path(&state.id, 0);
-    let namespace = Namespace::named(&state.id);
     remove_file(&store.server_log())?;
-    let process = start_server(
-        &namespace,
-        &group,
-        &store.server_log(),
-        &socket,
-        &words,
-        SERVER_LIMIT,
-    )?;
+    let (process, _) = Server {
+        what: "the repository's server",
+        namespace: Some(&Namespace::named(&state.id)),
+        group: &group,
+        log: &store.server_log(),
+        socket: &socket_path(&state.id, "server"),
+        words: &words,
+        limit: SERVER_LIMIT,
+    }
+    .start("READY=")?;
     if let Some(server) = &mut state.server {
         server.process = Some(process);
     }
@@ -279,34 +306,42 @@ fn record_nodes(
             return Err(LabError::Spec(why));
         }
         known.roles.clone_from(&node.roles);
-        if hierarchies.group(&known.group).is_frozen() {
-            return Err(LabError::Frozen(node.name.clone()));
-        }
-        starts.push(match known.stage {
-            Stage::Started { nspawn, leader } if nspawn.is_alive() && leader.is_alive() => {
-                Start::Running
-            }
-            _ if !known.tree.is_dir() => {
-                let why = format!(
-                    "the root tree of node {} ({}) is gone; begin afresh",
-                    node.name,
-                    known.tree.display()
-                );
-                return Err(LabError::Spec(why));
-            }
-            Stage::Started { .. } => Start::Again,
-            // Whoever wrote this never saw it run: nothing on its disk is worth keeping.
-            Stage::Starting => Start::New,
-        });
-        if starts.last() != Some(&Start::Running) {
-            // What a killed program, or a node that ended, left.
-            hierarchies.group(&known.group).destroy()?;
-            known.group = State::new_group(&id, &node.name);
-            known.stage = Stage::Starting;
-        }
+        starts.push(again(known, &node.name, &id, hierarchies)?);
     }
     store.save(state)?;
     Ok(starts)
+}
+
+/// How a machine that is recorded in the lab with this id is to come to run; the record is made ready for it.
+pub(crate) fn again(
+    known: &mut NodeState,
+    name: &str,
+    id: &str,
+    hierarchies: &Hierarchies,
+) -> Result<Start> {
+    if hierarchies.group(&known.group).is_frozen() {
+        return Err(LabError::Frozen(name.to_owned()));
+    }
+    let start = match known.stage {
+        Stage::Started { nspawn, leader } if nspawn.is_alive() && leader.is_alive() => {
+            return Ok(Start::Running);
+        }
+        _ if !known.tree.is_dir() => {
+            let why = format!(
+                "the root tree of node {name} ({}) is gone; begin afresh",
+                known.tree.display()
+            );
+            return Err(LabError::Spec(why));
+        }
+        Stage::Started { .. } => Start::Again,
+        // Whoever wrote this never saw it run: nothing on its disk is worth keeping.
+        Stage::Starting => Start::New,
+    };
+    // What a killed program, or a machine that ended, left.
+    hierarchies.group(&known.group).destroy()?;
+    known.group = State::new_group(id, name);
+    known.stage = Stage::Starting;
+    Ok(start)
 }
 
 /// overlayfs cannot keep a writable layer everywhere, and its own words on that are "wrong fs type, bad option, bad superblock".

@@ -287,22 +287,32 @@ impl Group {
     pub(crate) fn destroy(&self) -> Result<()> {
         let end = Instant::now() + KILL_LIMIT;
         let mut pause = Duration::from_millis(2);
+        let mut killed: Vec<Process> = Vec::new();
         loop {
+            for process in self.processes().into_iter().filter_map(Process::of) {
+                if !killed.contains(&process) {
+                    killed.push(process);
+                }
+            }
             // One write that no fork can outrun, where the kernel has it (v2, Linux 5.14).
             if let Some(directory) = &self.unified {
                 let _ = fs::write(directory.join("cgroup.kill"), "1");
             }
-            for pid in self.processes() {
-                if let Some(process) = Process::of(pid) {
-                    process.kill();
-                }
-            }
-            if self.remove()? {
+            killed.iter().for_each(|process| process.kill());
+            // A process leaves its group before it has ended.
+            let ended = |process: &Process| {
+                process.wait_ended(end.saturating_duration_since(Instant::now()))
+            };
+            if self.remove()? && killed.iter().all(ended) {
                 return Ok(());
             }
             if Instant::now() > end {
+                killed.retain(|process| process.is_alive());
                 return Err(LabError::Timeout {
-                    what: format!("the end of processes {:?}", self.processes()),
+                    what: format!(
+                        "the end of processes {:?}",
+                        killed.iter().map(|process| process.pid).collect::<Vec<_>>()
+                    ),
                     limit: KILL_LIMIT,
                 });
             }

@@ -3,11 +3,11 @@
 //! The rules stand in the bridges of the lab's own namespace and drop whole frames, ARP among them, so nobody is told: to the
 //! nodes it looks like a switch that fails, and connections that are open stay open.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{network::Ports, state::NodeState};
+use crate::network::Ports;
 
 /// The table's name inside the lab's namespace.
 const TABLE: &str = "rolesmith";
@@ -55,18 +55,17 @@ impl fmt::Display for Cut {
     }
 }
 
-/// The script for nft(8) that makes these cuts, and no others, in force at one moment. Nodes that are not known have no cables.
+/// The script for nft(8) that makes these cuts, and no others, in force at one moment. `ports_of` knows the machines' cables by
+/// name; machines that are not known have none.
 pub(crate) fn script<'a>(
     cuts: impl IntoIterator<Item = &'a Cut>,
-    nodes: &BTreeMap<String, NodeState>,
+    ports_of: impl Fn(&str) -> Option<Ports>,
 ) -> String {
     let (mut forward, mut input, mut output) = (String::new(), String::new(), String::new());
     for cut in cuts {
         let ports = |name: &Option<String>| match name {
             None => Some(None),
-            Some(name) => nodes
-                .get(name)
-                .map(|node| Some(set(&Ports::of(node.index)))),
+            Some(name) => ports_of(name).map(|ports| Some(set(&ports))),
         };
         let (Some(from), Some(to)) = (ports(&cut.from), ports(&cut.to)) else {
             continue;
@@ -105,24 +104,11 @@ fn set(ports: &Ports) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Stage;
 
-    fn nodes() -> BTreeMap<String, NodeState> {
-        [("a", 1), ("b", 2)]
-            .into_iter()
-            .map(|(name, index)| {
-                let node = NodeState {
-                    index,
-                    address: [10, 77, 0, 11].into(),
-                    public_address: [203, 0, 113, 11].into(),
-                    roles: vec![],
-                    tree: "/".into(),
-                    group: String::new(),
-                    stage: Stage::Starting,
-                };
-                (name.to_owned(), node)
-            })
-            .collect()
+    fn nodes(name: &str) -> Option<Ports> {
+        let known = [("a", 1), ("b", 2)];
+        let (_, index) = known.into_iter().find(|(known, _)| *known == name)?;
+        Some(Ports::of(index))
     }
 
     #[test]
@@ -143,23 +129,23 @@ mod tests {
     #[test]
     fn no_cut_is_no_table() {
         let mended = "add table bridge rolesmith\ndelete table bridge rolesmith\n";
-        assert_eq!(script([], &nodes()), mended);
+        assert_eq!(script([], nodes), mended);
         // What is cut off from a node that was removed has nothing to be cut.
         assert_eq!(
-            script(&Cut::between("a", Some("gone"), false), &nodes()),
+            script(&Cut::between("a", Some("gone"), false), nodes),
             mended
         );
     }
 
     #[test]
     fn frames_are_lost_in_the_direction_that_was_cut() {
-        let pair = script(&Cut::between("a", Some("b"), true), &nodes());
+        let pair = script(&Cut::between("a", Some("b"), true), nodes);
         assert!(
             pair.contains("iifname { \"priv1\", \"pub1\" } oifname { \"priv2\", \"pub2\" } drop\n")
         );
         assert_eq!(pair.matches(" drop").count(), 1);
         // Alone: the lab's own bridges, where the repository is, are lost too.
-        let alone = script(&Cut::between("a", None, false), &nodes());
+        let alone = script(&Cut::between("a", None, false), nodes);
         assert_eq!(
             alone
                 .matches("iifname { \"priv1\", \"pub1\" } drop")

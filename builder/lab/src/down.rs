@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     lab::{RUN, RUN_PREFIX, run_directory},
     network::{NAMESPACES, Namespace, Ports},
-    state::{Stage, State, Store, is_id_of, remove_tree},
+    state::{NodeState, Stage, State, Store, is_id_of, remove_tree},
     tree,
 };
 
@@ -46,14 +46,16 @@ pub fn down(state_dir: &Path, progress: &dyn Progress) -> Result<bool> {
 pub(crate) fn teardown(store: &Store, state: &State) -> Result<()> {
     // Everything the lab ever started is in here, recorded one by one or not.
     Hierarchies::detect()?.group(&state.id).destroy()?;
-    for node in state.nodes.values() {
+    for node in state.machines() {
         kill_recorded(node.stage);
     }
-    if let Some(process) = state.server.as_ref().and_then(|server| server.process) {
+    let server = state.server.as_ref().and_then(|server| server.process);
+    let forwarder = state.forwarder.as_ref().and_then(|known| known.process);
+    for process in server.into_iter().chain(forwarder) {
         process.kill();
     }
     remove_names(&state.id)?;
-    for node in state.nodes.values() {
+    for node in state.machines() {
         tree::release(&node.tree, &state.id)?;
     }
     store.clear()
@@ -91,19 +93,17 @@ fn remove_names(id: &str) -> Result<()> {
     remove_tree(&run_directory(id))
 }
 
-/// Ends one node and removes its disk.
+/// Ends one machine of the lab with this id, and removes its disk.
 pub(crate) fn remove_node(
     store: &Store,
-    state: &State,
+    id: &str,
     hierarchies: &Hierarchies,
     name: &str,
+    node: &NodeState,
 ) -> Result<()> {
-    let Some(node) = state.nodes.get(name) else {
-        return Ok(());
-    };
     hierarchies.group(&node.group).destroy()?;
     kill_recorded(node.stage);
-    let namespace = Namespace::named(&state.id);
+    let namespace = Namespace::named(id);
     if namespace.path().exists() {
         namespace.unplug(&Ports::of(node.index))?;
     }

@@ -49,8 +49,7 @@ impl Held {
 
     fn node(&self, name: &str) -> Result<&NodeState> {
         self.state
-            .nodes
-            .get(name)
+            .machine(name)
             .ok_or_else(|| LabError::NoNode(name.to_owned()))
     }
 
@@ -68,7 +67,12 @@ impl Held {
 
 /// Puts the cuts that are recorded in force, and no others.
 pub(crate) fn apply(state: &State) -> Result<()> {
-    Namespace::named(&state.id).filter(&cut::script(&state.cuts, &state.nodes))
+    Namespace::named(&state.id).filter(&cut::script(&state.cuts, ports(state)))
+}
+
+/// The ports of a machine by its name.
+fn ports(state: &State) -> impl Fn(&str) -> Option<Ports> {
+    |name| state.machine(name).map(|machine| Ports::of(machine.index))
 }
 
 /// Ends a node at once. Its disk stays as the kernel has it: what was written is there, synced or not, since the kernel goes on.
@@ -89,7 +93,7 @@ pub fn kill(state_dir: &Path, node: &str, how: End) -> Result<bool> {
             .cloned()
             .chain(Cut::between(node, None, false))
             .collect();
-        namespace.filter(&cut::script(&silent, &held.state.nodes))?;
+        namespace.filter(&cut::script(&silent, ports(&held.state)))?;
     }
     held.hierarchies.group(&known.group).destroy()?;
     namespace.unplug(&Ports::of(known.index))?;
@@ -165,10 +169,11 @@ impl Held {
 /// [`LabError::NoLab`], [`LabError::Busy`].
 pub fn destroy(state_dir: &Path, node: &str) -> Result<bool> {
     let mut held = Held::take(state_dir)?;
-    if !held.state.nodes.contains_key(node) {
+    let Some(known) = held.state.nodes.get(node) else {
         return Ok(false);
-    }
-    remove_node(&held.store, &held.state, &held.hierarchies, node)?;
+    };
+    let id = &held.state.id;
+    remove_node(&held.store, id, &held.hierarchies, node, known)?;
     held.state.nodes.remove(node);
     held.state.cuts.retain(|cut| !cut.names(node));
     held.change(0)?;

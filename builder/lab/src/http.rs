@@ -21,7 +21,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use crate::{
     error::{LabError, Result},
-    launch::notify_ready,
+    launch::notify,
 };
 
 mod date;
@@ -45,7 +45,7 @@ pub fn serve(dir: &Path, listen: SocketAddr) -> Result<()> {
     let failed = || LabError::file("listen on", listen.to_string());
     let listener = TcpListener::bind(listen).map_err(failed())?;
     File::open(dir).map_err(LabError::file("open", dir))?;
-    notify_ready();
+    notify("READY=1");
     accept(&listener, dir).map_err(failed())
 }
 

@@ -3,26 +3,26 @@
 use std::{
     ffi::{OsStr, OsString},
     io::IsTerminal,
-    net::Ipv4Addr,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
-use serde::Serialize;
-
 use crate::{
-    cgroup::{Hierarchies, Memory},
+    cgroup::Hierarchies,
     command::{command, run},
-    cut::Cut,
     error::{LabError, Result},
     launch::ENTER_GROUPS,
     network::Namespace,
-    process::Process,
     seed::Disk,
-    state::{NodeState, Stage, State, Store},
+    state::{NodeState, State, Store},
 };
+
+mod status;
+
+use status::run_state;
+pub use status::{NodeStatus, OutsideStatus, RunState, Status};
 
 /// Where [`run_directory`] is.
 pub(crate) const RUN: &str = "/run";
@@ -35,9 +35,9 @@ pub(crate) fn run_directory(id: &str) -> PathBuf {
     Path::new(RUN).join(format!("{RUN_PREFIX}{id}"))
 }
 
-/// Where the process with this number reports; 0 is the repository's server.
-pub(crate) fn socket_path(id: &str, index: u32) -> PathBuf {
-    run_directory(id).join(index.to_string())
+/// Where a process reports: a machine's by its number, another one's by its name.
+pub(crate) fn socket_path(id: &str, process: &str) -> PathBuf {
+    run_directory(id).join(process)
 }
 
 /// A lab as it was recorded when this was opened.
@@ -45,54 +45,6 @@ pub(crate) fn socket_path(id: &str, index: u32) -> PathBuf {
 pub struct Lab {
     store: Store,
     state: State,
-}
-
-/// What a lab is doing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
-    /// Name of the fleet.
-    pub name: String,
-    /// The network namespace, as `nsenter --net=` takes it.
-    pub namespace: PathBuf,
-    /// `ADDRESS:PORT` where the repository is served to the nodes, while it is.
-    pub repository: Option<String>,
-    /// The nodes by name.
-    pub nodes: Vec<NodeStatus>,
-    /// Frames that are lost, see [`crate::cut()`].
-    pub cuts: Vec<Cut>,
-}
-
-/// What a node is doing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct NodeStatus {
-    /// Host name.
-    pub name: String,
-    /// Its roles.
-    pub roles: Vec<String>,
-    /// Address in the private network.
-    pub address: Ipv4Addr,
-    /// Address in the public network.
-    pub public_address: Ipv4Addr,
-    /// Whether it runs.
-    pub state: RunState,
-    /// The node's first process, seen from outside, while it runs.
-    pub pid: Option<u32>,
-    /// Its memory, while it runs and where the kernel counts it.
-    pub memory: Option<Memory>,
-    /// Whether its processes stand still, see [`crate::freeze`].
-    pub frozen: bool,
-}
-
-/// Whether a node runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RunState {
-    /// Being started, or left so by a program that was killed.
-    Starting,
-    /// Its first process exists. It may still be booting.
-    Running,
-    /// It was started and has ended.
-    Stopped,
 }
 
 /// What a command in a node did.
@@ -117,40 +69,6 @@ impl Lab {
             Some(state) => Ok(Lab { store, state }),
             None => Err(LabError::NoLab(state_dir.to_owned())),
         }
-    }
-
-    /// What is running at this moment.
-    ///
-    /// # Errors
-    /// [`LabError::File`] when the machine's mounts cannot be read.
-    pub fn status(&self) -> Result<Status> {
-        let hierarchies = Hierarchies::detect()?;
-        let state = &self.state;
-        let node = |(name, node): (&String, &NodeState)| {
-            let (run, leader) = run_state(node.stage);
-            let group = hierarchies.group(&node.group);
-            NodeStatus {
-                name: name.clone(),
-                roles: node.roles.clone(),
-                address: node.address,
-                public_address: node.public_address,
-                state: run,
-                pid: leader.map(|leader| leader.pid),
-                memory: leader.and_then(|_| group.memory()),
-                frozen: leader.is_some() && group.is_frozen(),
-            }
-        };
-        let server = state
-            .server
-            .as_ref()
-            .filter(|server| server.process.is_some_and(Process::is_alive));
-        Ok(Status {
-            name: state.name.clone(),
-            namespace: Namespace::named(&state.id).path(),
-            repository: server.map(|server| server.listen.clone()),
-            nodes: state.nodes.iter().map(node).collect(),
-            cuts: state.cuts.iter().cloned().collect(),
-        })
     }
 
     /// Runs a command in a node with this program's standard streams, and returns its exit code (128 plus the number of the signal
@@ -211,6 +129,11 @@ impl Lab {
             (_, Some(leader)) => Ok(inside(leader.pid, argv, None)),
             _ => Err(LabError::NotRunning(node.to_owned())),
         }
+    }
+
+    /// The lab's network, as setns(2) takes it: sockets made there reach every node.
+    pub fn network(&self) -> PathBuf {
+        Namespace::named(&self.state.id).path()
     }
 
     /// The command that runs `argv` on this machine but in the lab's network, where it can reach every node; standard input is
@@ -291,22 +214,12 @@ impl Lab {
 
     fn node(&self, name: &str) -> Result<&NodeState> {
         self.state
-            .nodes
-            .get(name)
+            .machine(name)
             .ok_or_else(|| LabError::NoNode(name.to_owned()))
     }
 
     fn disk(&self, name: &str) -> Disk {
         Disk::at(self.store.nodes().join(name))
-    }
-}
-
-/// Whether a node runs, and its first process if it does.
-fn run_state(stage: Stage) -> (RunState, Option<Process>) {
-    match stage {
-        Stage::Starting => (RunState::Starting, None),
-        Stage::Started { leader, .. } if leader.is_alive() => (RunState::Running, Some(leader)),
-        Stage::Started { .. } => (RunState::Stopped, None),
     }
 }
 

@@ -43,22 +43,22 @@ exec "$@"
 /// raise its own, the node's are as near as they can be.
 const OPEN_FILES: &str = "1024:524288";
 
-/// A command that runs in the namespace and the group, away from this program's terminal and session.
-fn detached(namespace: &Namespace, group: &Group, log: &Path) -> Result<Command> {
+/// A command that runs in the group and, if one is named, the namespace, away from this program's terminal and session.
+fn detached(namespace: Option<&Namespace>, group: &Group, log: &Path) -> Result<Command> {
     let log_file: File = OpenOptions::new()
         .create(true)
         .append(true)
         .open(log)
         .map_err(LabError::file("open", log))?;
     let error_file = log_file.try_clone().map_err(LabError::file("open", log))?;
-    let mut network = OsString::from("--net=");
-    network.push(namespace.path());
     // setsid(1) forks only when it leads a process group, which a child never does: the process id stays the same all the way.
     let mut detached = command("setsid");
-    detached
-        .arg("nsenter")
-        .arg(network)
-        .args(["sh", "-euc", ENTER_GROUPS, "lab-enter"]);
+    if let Some(namespace) = namespace {
+        let mut network = OsString::from("--net=");
+        network.push(namespace.path());
+        detached.arg("nsenter").arg(network);
+    }
+    detached.args(["sh", "-euc", ENTER_GROUPS, "lab-enter"]);
     detached.args(group.directories()).arg("--");
     detached
         .stdout(Stdio::from(log_file))
@@ -97,7 +97,7 @@ impl Launch<'_> {
     pub(crate) fn start(&self) -> Result<Launched> {
         let messages = Messages::bind(self.socket)?;
         let disk = self.disk;
-        let mut command = detached(self.namespace, self.group, &disk.console())?;
+        let mut command = detached(Some(self.namespace), self.group, &disk.console())?;
         command.args([
             "unshare",
             "--mount",
@@ -205,40 +205,51 @@ impl Launched {
     }
 }
 
-/// A server started for the lab.
-pub(crate) fn start_server(
-    namespace: &Namespace,
-    group: &Group,
-    log: &Path,
-    socket: &Path,
-    words: &[OsString],
-    limit: Duration,
-) -> Result<Process> {
-    let mut messages = Messages::bind(socket)?;
-    let mut command = detached(namespace, group, log)?;
-    command.args(words).env("NOTIFY_SOCKET", socket);
-    let mut child = command.spawn().map_err(|source| LabError::Start {
-        program: "setsid".to_owned(),
-        source,
-    })?;
-    let failed = |status: String| LabError::Failed {
-        command: words
-            .iter()
-            .map(|w| w.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" "),
-        status,
-        output: tail(fs::read_to_string(log).unwrap_or_default().trim()),
-    };
-    messages
-        .wait(
-            &mut child,
-            "READY=",
-            limit,
-            "the start of the repository's server",
-        )?
-        .map_err(failed)?;
-    Process::of(child.id()).ok_or_else(|| failed("it was gone at once".to_owned()))
+/// What is needed to start a process that serves the lab.
+pub(crate) struct Server<'a> {
+    /// What it is called when it does not start.
+    pub(crate) what: &'a str,
+    /// Where it runs; nothing: in this machine's network.
+    pub(crate) namespace: Option<&'a Namespace>,
+    pub(crate) group: &'a Group,
+    pub(crate) log: &'a Path,
+    /// Where the socket for its messages may be made.
+    pub(crate) socket: &'a Path,
+    /// Program and arguments.
+    pub(crate) words: &'a [OsString],
+    pub(crate) limit: Duration,
+}
+
+impl Server<'_> {
+    /// Starts it and waits until it sends an assignment that begins with `key`; gives the process and what follows the key.
+    pub(crate) fn start(&self, key: &str) -> Result<(Process, String)> {
+        let mut messages = Messages::bind(self.socket)?;
+        let mut command = detached(self.namespace, self.group, self.log)?;
+        command.args(self.words).env("NOTIFY_SOCKET", self.socket);
+        let mut child = command.spawn().map_err(|source| LabError::Start {
+            program: "setsid".to_owned(),
+            source,
+        })?;
+        let failed = |status: String| LabError::Failed {
+            command: self
+                .words
+                .iter()
+                .map(|w| w.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(" "),
+            status,
+            output: tail(fs::read_to_string(self.log).unwrap_or_default().trim()),
+        };
+        let what = format!("the start of {}", self.what);
+        let said = messages
+            .wait(&mut child, key, self.limit, &what)?
+            .map_err(failed)?;
+        let process = Process::of(child.id());
+        Ok((
+            process.ok_or_else(|| failed("it was gone at once".to_owned()))?,
+            said,
+        ))
+    }
 }
 
 /// The receiving end of sd_notify(3).
@@ -319,11 +330,11 @@ impl Drop for Messages {
     }
 }
 
-/// Tells whoever started this process that it is ready, if anyone asked (sd_notify(3)).
-pub(crate) fn notify_ready() {
+/// Tells whoever started this process something, such as that it is ready, if anyone asked (sd_notify(3)).
+pub(crate) fn notify(message: &str) {
     if let Some(socket) = std::env::var_os("NOTIFY_SOCKET") {
         // A lost message shows as a time-out on the other side, with this process's log.
         let _ = UnixDatagram::unbound()
-            .and_then(|sender| sender.send_to(b"READY=1", Path::new::<OsStr>(&socket)));
+            .and_then(|sender| sender.send_to(message.as_bytes(), Path::new::<OsStr>(&socket)));
     }
 }

@@ -22,6 +22,7 @@ mod launch;
 mod network;
 mod node;
 mod outcome;
+mod outside;
 mod preflight;
 mod process;
 mod seed;
@@ -36,10 +37,13 @@ pub use down::down;
 pub use error::LabError;
 pub use fault::{End, cut, destroy, freeze, kill, mend};
 pub use http::serve;
-pub use lab::{Lab, NodeStatus, Output, RunState, Status};
+pub use lab::{Lab, NodeStatus, Output, OutsideStatus, RunState, Status};
 pub use outcome::{CloudInit, NodeReport, Phase, Start};
+pub use outside::{
+    Backend, BackendStatus, Balancer, Forward, NAME as OUTSIDE, Outside, ProxyProtocol, forward,
+};
 pub use preflight::{Missing, MissingItem, preflight};
-pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Repository, TreeSpec};
+pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Purpose, Repository, TreeSpec};
 pub use state::{labs_of, state_dir};
 
 /// Told what the lab is doing, as it does it. Calls come from several threads at once.
@@ -66,11 +70,18 @@ pub struct LabReport {
     pub phases: Vec<Phase>,
     /// One report per node, in the order of the specification.
     pub nodes: Vec<NodeReport>,
+    /// The machine outside the fleet, where this call was to start it.
+    pub outside: Option<NodeReport>,
+    /// The ports of this machine's loopback address that lead to the load balancer.
+    pub forwards: Vec<Forward>,
 }
 
 impl LabReport {
-    /// True when every node runs with nothing to complain about, see [`NodeReport::is_clean`].
+    /// True when every machine runs with nothing to complain about, see [`NodeReport::is_clean`].
     pub fn is_clean(&self) -> bool {
-        self.nodes.iter().all(NodeReport::is_clean)
+        self.nodes
+            .iter()
+            .chain(&self.outside)
+            .all(NodeReport::is_clean)
     }
 }

@@ -1,4 +1,4 @@
-//! One node's way up: its disk, its start, its boot, and what it says of itself afterwards. One thread each.
+//! One machine's way up: its disk, its start, its boot, and what it says of itself afterwards. One thread each.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -30,24 +30,57 @@ pub(crate) struct Work<'a> {
     pub(crate) state: Mutex<State>,
 }
 
+/// What differs between a node and the machine outside the fleet.
+pub(crate) struct Machine<'a> {
+    pub(crate) name: &'a str,
+    /// Size of its memory in bytes; nothing for no limit.
+    pub(crate) memory_limit: Option<u64>,
+    /// Whether it has cloud-init, which says how it went.
+    pub(crate) cloud_init: bool,
+    /// Writes what the machine finds on its disk.
+    pub(crate) write: &'a dyn Fn(&Disk) -> Result<()>,
+}
+
 impl Work<'_> {
     /// Brings one node up and asks how it is.
     pub(crate) fn node(&self, node: &NodeSpec, start: Start) -> Result<NodeReport> {
-        let (id, known) = {
+        let known = {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            (state.id.clone(), state.nodes.get(&node.name).cloned())
+            state.nodes.get(&node.name).cloned()
         };
         let known = known.ok_or_else(|| LabError::NoNode(node.name.clone()))?;
+        let machine = Machine {
+            name: &node.name,
+            memory_limit: node.memory_limit,
+            cloud_init: true,
+            write: &|disk| disk.write(self.spec, node, &known.tree),
+        };
+        self.machine(&machine, &known, start)
+    }
+
+    /// Brings one machine up and asks how it is.
+    pub(crate) fn machine(
+        &self,
+        machine: &Machine<'_>,
+        known: &NodeState,
+        start: Start,
+    ) -> Result<NodeReport> {
+        let id = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.id.clone()
+        };
         let mut clock = Clock::new();
         let leader = match known.stage {
             Stage::Started { leader, .. } => leader,
-            Stage::Starting => self.boot(node, &known, &id, start, &mut clock)?,
+            Stage::Starting => self.boot(machine, known, &id, start, &mut clock)?,
         };
-        self.progress.step(
-            Some(&node.name),
-            "asking systemd and cloud-init how it went",
-        );
-        let said = self.ask(&node.name, leader)?;
+        let whom = match machine.cloud_init {
+            true => "systemd and cloud-init",
+            false => "systemd",
+        };
+        self.progress
+            .step(Some(machine.name), &format!("asking {whom} how it went"));
+        let said = self.ask(machine.name, leader)?;
         let answers = Answers::parse(&said);
         let network = &self.spec.network;
         let wanted = [
@@ -59,11 +92,11 @@ impl Work<'_> {
             phases.extend(answers.phases());
         }
         let report = NodeReport {
-            name: node.name.clone(),
+            name: machine.name.to_owned(),
             start,
             system: answers.system(),
             failed_units: answers.failed_units(),
-            cloud_init: answers.cloud_init(),
+            cloud_init: machine.cloud_init.then(|| answers.cloud_init()),
             network_problems: answers.network_problems(&wanted),
             phases,
         };
@@ -73,13 +106,13 @@ impl Work<'_> {
             1 => "running, with 1 complaint".to_owned(),
             _ => format!("running, with {complaints} complaints"),
         };
-        self.progress.step(Some(&node.name), &words);
+        self.progress.step(Some(machine.name), &words);
         Ok(report)
     }
 
     fn boot(
         &self,
-        node: &NodeSpec,
+        machine: &Machine<'_>,
         known: &NodeState,
         id: &str,
         start: Start,
@@ -88,24 +121,24 @@ impl Work<'_> {
         let group = self.hierarchies.group(&known.group);
         let namespace = Namespace::named(id);
         let ports = Ports::of(known.index);
-        let disk = Disk::at(self.store.nodes().join(&node.name));
+        let disk = Disk::at(self.store.nodes().join(machine.name));
         namespace.unplug(&ports)?;
         if start == Start::New {
             remove_tree(disk.directory())?;
         }
-        self.progress.step(Some(&node.name), "starting");
-        disk.write(self.spec, node, &known.tree)?;
+        self.progress.step(Some(machine.name), "starting");
+        (machine.write)(&disk)?;
         group.create()?;
-        match node.memory_limit {
+        match machine.memory_limit {
             Some(bytes) if self.hierarchies.can_limit_memory() => group.limit_memory(bytes)?,
             Some(_) => self.progress.step(
-                Some(&node.name),
+                Some(machine.name),
                 "no memory limit: this kernel has no controller for it",
             ),
             None => {}
         }
         let launch = Launch {
-            name: &node.name,
+            name: machine.name,
             disk: &disk,
             tree: &known.tree,
             namespace: &namespace,
@@ -113,19 +146,19 @@ impl Work<'_> {
             ports: &ports,
             private_interface: &self.spec.network.private_interface,
             public_interface: &self.spec.network.public_interface,
-            socket: &socket_path(id, known.index),
+            socket: &socket_path(id, &known.index.to_string()),
             limit: self.options.boot_limit,
         };
         let mut launched = launch.start()?;
         self.record(
-            &node.name,
+            machine.name,
             Stage::Started {
                 nspawn: launched.nspawn,
                 leader: launched.leader,
             },
         )?;
         clock.lap("launch");
-        self.progress.step(Some(&node.name), "booting");
+        self.progress.step(Some(machine.name), "booting");
         launched
             .wait_ready(&launch)
             .map_err(|error| with_jobs(error, launched.leader.pid))?;
@@ -152,8 +185,8 @@ impl Work<'_> {
 
     fn record(&self, name: &str, stage: Stage) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(node) = state.nodes.get_mut(name) {
-            node.stage = stage;
+        if let Some(machine) = state.machine_mut(name) {
+            machine.stage = stage;
         }
         self.store.save(&state)
     }

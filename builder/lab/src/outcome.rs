@@ -38,8 +38,8 @@ pub struct NodeReport {
     pub system: String,
     /// Units that failed.
     pub failed_units: Vec<String>,
-    /// What cloud-init says.
-    pub cloud_init: CloudInit,
+    /// What cloud-init says; the machine outside the fleet has none.
+    pub cloud_init: Option<CloudInit>,
     /// Interfaces that are not up or lack their address. cloud-init says `done` even then.
     pub network_problems: Vec<String>,
     /// Where the time went, in order. Names: `launch` (until the node's first process), `boot` (until systemd had nothing more to
@@ -49,8 +49,8 @@ pub struct NodeReport {
 }
 
 impl NodeReport {
-    /// True when there is nothing to complain about: systemd is `running`, no unit failed, cloud-init is `done` without an error, a
-    /// recoverable error or a warning, and both interfaces are up with their addresses.
+    /// True when there is nothing to complain about: systemd is `running`, no unit failed, cloud-init, where there is one, is `done`
+    /// without an error, a recoverable error or a warning, and both interfaces are up with their addresses.
     pub fn is_clean(&self) -> bool {
         self.complaints().is_empty()
     }
@@ -66,27 +66,7 @@ impl NodeReport {
                 .iter()
                 .map(|unit| format!("unit {unit} failed")),
         );
-        let CloudInit {
-            status,
-            errors,
-            recoverable,
-            ..
-        } = &self.cloud_init;
-        if status != "done" {
-            found.push(format!("cloud-init is {status}"));
-        }
-        found.extend(
-            errors
-                .iter()
-                .map(|error| format!("cloud-init error: {error}")),
-        );
-        for (level, texts) in recoverable {
-            found.extend(
-                texts
-                    .iter()
-                    .map(|text| format!("cloud-init {}: {text}", level.to_lowercase())),
-            );
-        }
+        found.extend(self.cloud_init.iter().flat_map(CloudInit::complaints));
         found.extend(self.network_problems.iter().cloned());
         found
     }
@@ -104,6 +84,24 @@ pub struct CloudInit {
     /// Complaints after which it went on, by level (`WARNING`, `DEPRECATED`, ...): from its status, and from its log, since 22.4
     /// reports `done` on a broken configuration.
     pub recoverable: BTreeMap<String, Vec<String>>,
+}
+
+impl CloudInit {
+    /// What is not as it should be, one line each.
+    fn complaints(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.status != "done" {
+            found.push(format!("cloud-init is {}", self.status));
+        }
+        let errors = self.errors.iter();
+        found.extend(errors.map(|error| format!("cloud-init error: {error}")));
+        for (level, texts) in &self.recoverable {
+            let level = level.to_lowercase();
+            let texts = texts.iter();
+            found.extend(texts.map(|text| format!("cloud-init {level}: {text}")));
+        }
+        found
+    }
 }
 
 /// Asks everything at once. Sections begin with a line of `@` and a name. A node that has only just been started, by a program that

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, ffi::OsString, fmt, net::Ipv4Addr, path::PathBu
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{LabError, Result};
+use crate::{
+    error::{LabError, Result},
+    outside::{self, Outside},
+};
 
 /// A whole fleet for one machine.
 #[derive(Debug, Clone)]
@@ -17,6 +20,8 @@ pub struct LabSpec {
     pub network: Network,
     /// The nodes.
     pub nodes: Vec<NodeSpec>,
+    /// The machine outside the fleet, if there is to be one.
+    pub outside: Option<Outside>,
     /// The fleet's repository, served to the nodes over HTTP; without one the nodes have nowhere to install from.
     pub repository: Option<Repository>,
     /// More names for every node's `/etc/hosts`. The repository's own name need not be here.
@@ -26,9 +31,11 @@ pub struct LabSpec {
     pub state_dir: PathBuf,
 }
 
-/// Which root tree the nodes stand on.
+/// Which root tree machines stand on.
 #[derive(Debug, Clone)]
 pub struct TreeSpec {
+    /// What for: it decides what is in the tree.
+    pub purpose: Purpose,
     /// Debian's code name, `trixie` or `bookworm`.
     pub suite: String,
     /// Where trees are kept between labs; may be shared by many labs.
@@ -39,6 +46,15 @@ pub struct TreeSpec {
     /// What mmdebstrap is to install from, each a mirror's URI, a sources.list line or a file with such (mmdebstrap(1), MIRROR).
     /// Nothing: the host's own apt configuration decides.
     pub sources: Option<Vec<String>>,
+}
+
+/// What a root tree is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The fleet's nodes: what a provider's image has, and nothing of any role.
+    Node,
+    /// The machine outside the fleet, see [`crate::Outside`]: with all that it may ever run, since it has nowhere to install from.
+    Outside,
 }
 
 /// The networks of the lab. Both exist in the lab's own namespace only.
@@ -219,12 +235,26 @@ impl LabSpec {
             BTreeSet::new(),
             BTreeSet::from([network.private_prefix.first()]),
         );
+        if let Some(Outside { address, .. }) = &self.outside {
+            if !addresses.insert(*address) || self.public_counterpart(*address).is_none() {
+                return wrong(format!(
+                    "{address} of the machine outside the fleet is the lab's own (the first of the network), or does not fit {} and {}",
+                    network.private_prefix, network.public_prefix
+                ));
+            }
+            // Its commands would be ambiguous.
+            names.insert(outside::NAME);
+        }
         for node in &self.nodes {
             if !is_label(&node.name, 63) {
                 return wrong(format!("{:?} is no host name", node.name));
             }
-            if !names.insert(&node.name) {
-                return wrong(format!("there are two nodes called {}", node.name));
+            if !names.insert(node.name.as_str()) {
+                let mut why = format!("there are two nodes called {}", node.name);
+                if self.outside.is_some() && node.name == outside::NAME {
+                    why = format!("{why}: the lab's own machine outside the fleet has this name");
+                }
+                return wrong(why);
             }
             if !addresses.insert(node.address) {
                 return wrong(format!(
@@ -268,9 +298,14 @@ impl LabSpec {
 
     /// The node's address in the public network: the host part of its private one.
     pub fn public_address(&self, node: &NodeSpec) -> Option<Ipv4Addr> {
+        self.public_counterpart(node.address)
+    }
+
+    /// The address in the public network of a machine that has this one in the private network.
+    pub(crate) fn public_counterpart(&self, private: Ipv4Addr) -> Option<Ipv4Addr> {
         self.network
             .public_prefix
-            .host(self.network.private_prefix.part(node.address)?)
+            .host(self.network.private_prefix.part(private)?)
     }
 
     /// All names that a node's `/etc/hosts` gets from the lab.

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     cut::Cut,
     error::{LabError, Result},
+    outside::{self, Forward, ForwarderState},
     process::Process,
 };
 
@@ -37,6 +38,12 @@ pub(crate) struct State {
     pub(crate) server: Option<ServerState>,
     /// The nodes by name.
     pub(crate) nodes: BTreeMap<String, NodeState>,
+    /// The machine outside the fleet, which a lab may have besides its nodes.
+    #[serde(default)]
+    pub(crate) outside: Option<NodeState>,
+    /// The process that leads from this machine to the one outside the fleet.
+    #[serde(default)]
+    pub(crate) forwarder: Option<ForwarderState>,
     /// Frames that are lost on purpose.
     #[serde(default)]
     pub(crate) cuts: BTreeSet<Cut>,
@@ -55,10 +62,10 @@ pub(crate) struct ServerState {
     pub(crate) process: Option<Process>,
 }
 
-/// A node.
+/// A node, or the machine outside the fleet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodeState {
-    /// The node's number in this lab, never given twice.
+    /// The machine's number in this lab, never given twice.
     pub(crate) index: u32,
     /// Address in the private network.
     pub(crate) address: Ipv4Addr,
@@ -152,6 +159,8 @@ impl State {
             id: format!("lab-{name}-{short}"),
             server: None,
             nodes: BTreeMap::new(),
+            outside: None,
+            forwarder: None,
             cuts: BTreeSet::new(),
         }
     }
@@ -165,10 +174,37 @@ impl State {
         format!("{id}/{part}-{:x}", since.as_nanos())
     }
 
-    /// The smallest number that no node has.
+    /// The node of that name, or the machine outside the fleet.
+    pub(crate) fn machine(&self, name: &str) -> Option<&NodeState> {
+        match &self.outside {
+            Some(outside) if name == outside::NAME => Some(outside),
+            _ => self.nodes.get(name),
+        }
+    }
+
+    /// As [`State::machine`], to be changed.
+    pub(crate) fn machine_mut(&mut self, name: &str) -> Option<&mut NodeState> {
+        match &mut self.outside {
+            Some(outside) if name == outside::NAME => Some(outside),
+            _ => self.nodes.get_mut(name),
+        }
+    }
+
+    /// All nodes, and the machine outside the fleet.
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &NodeState> {
+        self.nodes.values().chain(&self.outside)
+    }
+
+    /// The ports of this machine that lead into the lab.
+    pub(crate) fn forwards(&self) -> Vec<Forward> {
+        let forwarder = self.forwarder.as_ref().filter(|known| known.is_alive());
+        forwarder.map_or(Vec::new(), |known| known.forwards.clone())
+    }
+
+    /// The smallest number that no machine has.
     pub(crate) fn free_index(&self) -> u32 {
         (1..)
-            .find(|index| self.nodes.values().all(|node| node.index != *index))
+            .find(|index| self.machines().all(|node| node.index != *index))
             .expect("fewer nodes than numbers")
     }
 }
@@ -195,6 +231,11 @@ impl Store {
     /// Where the repository's server writes its complaints.
     pub(crate) fn server_log(&self) -> PathBuf {
         self.directory.join("server.log")
+    }
+
+    /// Where the forwarder writes its complaints.
+    pub(crate) fn forwarder_log(&self) -> PathBuf {
+        self.directory.join("forwarder.log")
     }
 
     fn file(&self) -> PathBuf {
@@ -250,7 +291,10 @@ impl Store {
         for entry in entries.flatten() {
             let name = entry.file_name();
             // Temporary files of a save that was killed.
-            if name == "server.log" || name.to_string_lossy().starts_with(".lab.json.") {
+            if name == "server.log"
+                || name == "forwarder.log"
+                || name.to_string_lossy().starts_with(".lab.json.")
+            {
                 remove_file(&entry.path())?;
             }
         }

@@ -1,6 +1,6 @@
 //! Root trees: what a stock Debian cloud image has, without kernel and boot loader, made once and shared by all nodes.
 //!
-//! A tree holds nothing of any role. It is kept under a key made from all its inputs: this module's recipe, architecture, suite,
+//! A node's tree holds nothing of any role. It is kept under a key made from all its inputs: this module's recipe, architecture, suite,
 //! sources and whatever the caller adds. Time is not an input: a tree stays until somebody asks for a fresh one (`refresh`), since
 //! a node a few days old is what a provider's image is too. Callers who pin a mirror's snapshot pass its digest as `key_extra`.
 
@@ -19,33 +19,16 @@ use crate::{
     Progress,
     command::{command, run},
     error::{LabError, Result},
-    spec::TreeSpec,
+    spec::{Purpose, TreeSpec},
     state::{Lock, remove_file, remove_tree},
 };
 
+mod packages;
+
+use packages::packages;
+
 /// Raised when what is done to a tree changes, so that trees made before are made anew.
 const RECIPE: &str = "1";
-
-/// What is installed besides Essential and apt: what Debian's cloud images have and nodes rely on. cloud-init brings python3,
-/// locales and adduser. Nothing that a role should depend on by itself (no firewall, no curl, no logrotate).
-const PACKAGES: [&str; 16] = [
-    "ca-certificates",
-    "cloud-init",
-    "dbus",
-    "iproute2",
-    "iputils-ping",
-    "libpam-systemd",
-    "netbase",
-    "openssh-server",
-    "procps",
-    "sudo",
-    "systemd",
-    "systemd-resolved",
-    "systemd-sysv",
-    "systemd-timesyncd",
-    "tzdata",
-    "udev",
-];
 
 /// Settings of the image, where Debian's cloud images have theirs. The lab's nodes have one place to look for a seed; probing for
 /// others would find the host's. Without a locale 22.4 tries to generate en_US and fails.
@@ -81,7 +64,9 @@ pub fn key(spec: &TreeSpec) -> String {
     for part in [RECIPE, std::env::consts::ARCH, &spec.suite, CLOUD_CFG] {
         add(part);
     }
-    PACKAGES.iter().for_each(|package| add(package));
+    packages(spec.purpose)
+        .iter()
+        .for_each(|package| add(package));
     add("sources");
     spec.sources.iter().flatten().for_each(|source| add(source));
     add("extra");
@@ -123,7 +108,12 @@ pub fn ensure(spec: &TreeSpec, refresh: bool, progress: &dyn Progress) -> Result
     let half = directory.join(format!(".building-{key}"));
     progress.step(
         None,
-        &format!("building the {} root tree (once)", spec.suite),
+        &match spec.purpose {
+            Purpose::Node => format!("building the {} root tree (once)", spec.suite),
+            Purpose::Outside => {
+                "building the root tree of the machine outside the fleet (once)".to_owned()
+            }
+        },
     );
     build(spec, &half.join("root"))?;
     let built = SystemTime::now()
@@ -297,17 +287,17 @@ fn build(spec: &TreeSpec, root: &Path) -> Result<()> {
         "--mode=root",
         "--variant=apt",
     ]);
-    mmdebstrap.arg(format!("--include={}", PACKAGES.join(",")));
+    mmdebstrap.arg(format!("--include={}", packages(spec.purpose).join(",")));
     mmdebstrap
         .arg(&spec.suite)
         .arg(root)
         .args(spec.sources.iter().flatten());
     run(mmdebstrap.stdin(Stdio::null()))?;
-    finish(root)
+    finish(spec.purpose, root)
 }
 
 /// Turns what mmdebstrap made into an image: no identity, no sources, networkd on.
-fn finish(root: &Path) -> Result<()> {
+fn finish(purpose: Purpose, root: &Path) -> Result<()> {
     // Empty, not absent: systemd then makes one for each node and does not take the boot for an interactive first one.
     write(root, "etc/machine-id", "")?;
     for file in [
@@ -319,6 +309,7 @@ fn finish(root: &Path) -> Result<()> {
     }
     symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id"))
         .map_err(LabError::file("make", root.join("var/lib/dbus/machine-id")))?;
+    // Of openssh-server, and in the place of openssh-client.
     for path in entries(&root.join("etc/ssh"))? {
         if path
             .file_name()
@@ -332,15 +323,15 @@ fn finish(root: &Path) -> Result<()> {
         remove_file(&path)?;
     }
     write(root, "etc/default/locale", "LANG=C.UTF-8\n")?;
-    write(root, "etc/cloud/cloud.cfg.d/90_image.cfg", CLOUD_CFG)?;
+    let mut enable = command("chroot");
+    enable.arg(root).args(["systemctl", "--quiet", "enable"]);
     // Without networkd enabled the links stay down, and cloud-init says done all the same.
-    run(command("chroot").arg(root).args([
-        "systemctl",
-        "--quiet",
-        "enable",
-        "systemd-networkd.service",
-        "systemd-resolved.service",
-    ]))?;
+    enable.arg("systemd-networkd.service");
+    if purpose == Purpose::Node {
+        write(root, "etc/cloud/cloud.cfg.d/90_image.cfg", CLOUD_CFG)?;
+        enable.arg("systemd-resolved.service");
+    }
+    run(&mut enable)?;
     // /etc and /var are as new as /usr: else every node's first boot rebuilds caches that the tree has. bookworm has no such unit.
     let update_done = "/usr/lib/systemd/systemd-update-done";
     if root.join(&update_done[1..]).exists() {

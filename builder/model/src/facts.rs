@@ -20,6 +20,10 @@ pub const NODES_DIR: &str = "/usr/lib/rolesmith/facts/nodes";
 pub const IDENTITY_FILE: &str = "/etc/rolesmith/node.json";
 /// The node's private key (PEM), readable by root alone.
 pub const KEY_FILE: &str = "/etc/rolesmith/node.key";
+/// Below a node's directory in [`NODES_DIR`], the certificate (PEM) with which its applications show that they run in the fleet.
+pub const APPLICATION_CERTIFICATE: &str = "application.pem";
+/// Its private key (PEM), readable by root alone. The agent works it out from the node's, so that it never travels.
+pub const APPLICATION_KEY_FILE: &str = "/etc/rolesmith/application.key";
 /// Secrets of the fleet that this node received: one file each, readable by root alone.
 pub const SECRETS_DIR: &str = "/etc/rolesmith/secrets";
 
@@ -193,6 +197,13 @@ pub struct Identity {
     pub incarnation: u64,
     /// How it came.
     pub origin: Origin,
+}
+
+/// The common name in the certificate of a node's applications. No member is called so: the name of a node is one label, and with
+/// its domain it has three at least.
+#[must_use]
+pub fn application_name(node: &str) -> String {
+    format!("application.{node}")
 }
 
 /// The text that stands for a secret in a file of scope "node" until the agent puts the value in its place.

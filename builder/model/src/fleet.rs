@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use serde::Serialize;
 
 use crate::{
+    applications::Applications,
     facts::Discovery,
     fleet_file::Upstream,
     ids::{FleetName, NodeName, RoleName, Suite},
@@ -46,6 +47,10 @@ pub struct Fleet {
     pub nodes: BTreeMap<NodeName, Node>,
     /// Values that templates read as `database`, `redis` and `logs`.
     pub services: Services,
+    /// Where its nodes' mail goes, where they send any.
+    pub mail: Option<Mail>,
+    /// Its own programs, and what its edge serves.
+    pub applications: Applications,
     /// Values for roles' settings, with the place where each was set.
     pub settings: BTreeMap<String, BTreeMap<String, SettingValue>>,
 }
@@ -91,6 +96,8 @@ pub struct Network {
     pub load_balancer: Option<Ipv4Addr>,
     /// Where agents listen, in the private network.
     pub agent_port: u16,
+    /// Where edges reach the services of other nodes, in the private network.
+    pub edge_port: u16,
 }
 
 /// A machine.
@@ -152,6 +159,43 @@ pub struct Logs {
     pub port: u16,
     /// Days that the aggregate is kept.
     pub retention_days: u32,
+}
+
+/// The one server that takes the mail of all nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// Its DNS name, which its certificate has to have.
+    pub smarthost: String,
+    /// Its port.
+    pub port: u16,
+    /// Whom nodes log in as.
+    pub user: String,
+    /// Who gets the mail of nodes' accounts.
+    pub to: String,
+    /// The domain of senders.
+    pub from_domain: String,
+    /// Who may sign its certificate, where that is not left to Debian.
+    pub ca: Option<MailAuthorities>,
+}
+
+/// Certificates that are trusted in place of those that Debian trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailAuthorities {
+    /// Their file, relative to the fleet's directory.
+    pub path: String,
+    /// Where that stands in fleet.toml.
+    pub span: std::ops::Range<usize>,
+    /// What the file holds (PEM); empty until it was read.
+    pub pem: String,
+}
+
+impl Mail {
+    /// The port where TLS begins with the connection (RFC 8314, 3.3); everywhere else it begins with STARTTLS (RFC 3207).
+    pub const IMPLICIT_TLS: u16 = 465;
+    /// The port for submission (RFC 6409).
+    pub const SUBMISSION: u16 = 587;
+    /// The role that nodes have then.
+    pub const ROLE: &str = "mail";
 }
 
 impl Fleet {

@@ -39,6 +39,14 @@ pub struct FleetFile {
     /// The aggregated log.
     #[serde(default)]
     pub logs: LogsEntry,
+    /// Where the mail of nodes goes. Without it nodes send none, and have no mail system.
+    pub mail: Option<MailEntry>,
+    /// The fleet's own programs: each becomes a package, and a service on every node with the role `app`.
+    #[serde(default)]
+    pub services: Vec<ServiceEntry>,
+    /// What the edge serves: static files, single-page applications, and the paths that services answer.
+    #[serde(default)]
+    pub sites: Vec<SiteEntry>,
     /// Values for the settings that roles declare, by role: [settings.worker].
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, BTreeMap<String, serde_json::Value>>")]
@@ -123,6 +131,9 @@ pub struct NetworkEntry {
     /// Where nodes' agents speak to each other, in the private network. Default 7432.
     #[schemars(with = "Option<u16>")]
     pub agent_port: Option<Spanned<i64>>,
+    /// Where edges reach the services of other nodes, in the private network. Default 8443.
+    #[schemars(with = "Option<u16>")]
+    pub edge_port: Option<Spanned<i64>>,
 }
 
 /// [discovery]
@@ -203,4 +214,129 @@ pub struct LogsEntry {
     /// Days that log servers keep the aggregate. Default 30.
     #[schemars(with = "Option<u32>")]
     pub retention_days: Option<Spanned<i64>>,
+}
+
+/// [mail]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MailEntry {
+    /// The server that takes nodes' mail, by the DNS name in its certificate.
+    #[schemars(with = "String")]
+    pub smarthost: Spanned<String>,
+    /// Its port: 465 speaks TLS from the first byte, every other one has to offer STARTTLS. Default 587.
+    #[schemars(with = "Option<u16>")]
+    pub port: Option<Spanned<i64>>,
+    /// Whom nodes log in as. The password is the secret mail-password.
+    #[schemars(with = "String")]
+    pub user: Spanned<String>,
+    /// Who gets what is written to root, and to every other account of a node.
+    #[schemars(with = "String")]
+    pub to: Spanned<String>,
+    /// The domain that senders have in place of the node's name. Default: the fleet's domain.
+    #[schemars(with = "Option<String>")]
+    pub from_domain: Option<Spanned<String>>,
+    /// A file with the CAs (PEM) that may sign the smarthost's certificate, relative to the fleet's directory. Default: those that Debian
+    /// trusts.
+    #[schemars(with = "Option<String>")]
+    pub ca: Option<Spanned<String>>,
+}
+
+/// [[services]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceEntry {
+    /// Its name: at most 24 lower-case letters, digits and hyphens. Its package is <fleet>-service-<name>.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// The directory of its program, relative to the fleet's directory. With a package.json its dependencies are installed as
+    /// its lock file says.
+    #[schemars(with = "String")]
+    pub source: Spanned<String>,
+    /// How it starts, in its directory: a program (of /usr/bin, or with a slash of the directory) and its arguments. Default ["node", "."].
+    #[schemars(with = "Option<Vec<String>>")]
+    pub command: Option<Spanned<Vec<String>>>,
+    /// The port of 127.0.0.1 on which it listens; it finds it in PORT.
+    #[schemars(with = "u16")]
+    pub port: Spanned<i64>,
+    /// The path that answers with 200 while it can work, such as "/health". Without one a connection to its port has to do.
+    #[schemars(with = "Option<String>")]
+    pub health: Option<Spanned<String>>,
+    /// It has a database of its name: DATABASE_URL leads there. Default false.
+    #[schemars(with = "Option<bool>")]
+    pub database: Option<Spanned<bool>>,
+    /// Brings its database up to date: a program and its arguments, run once for each version, before the first new instance starts.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub migrate: Option<Spanned<Vec<String>>>,
+    /// It uses the fleet's Redis: REDIS_SENTINELS says where. Default false.
+    #[schemars(with = "Option<bool>")]
+    pub redis: Option<Spanned<bool>>,
+    /// Secrets that the operator writes into secrets/fleet/, each a file of that name in $CREDENTIALS_DIRECTORY.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub secrets: Vec<Spanned<String>>,
+    /// More of its environment. Nothing secret: every user of the machine may read it.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub environment: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// Debian packages that it needs besides Node.js.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub depends: Vec<Spanned<String>>,
+    /// Memory in MiB above which the kernel ends it. Default 192.
+    #[schemars(with = "Option<u32>")]
+    pub memory: Option<Spanned<i64>>,
+    /// Share of one processor in percent that it never exceeds. Default 150.
+    #[schemars(with = "Option<u32>")]
+    pub cpu: Option<Spanned<i64>>,
+}
+
+/// [[sites]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SiteEntry {
+    /// Its name: at most 24 lower-case letters, digits and hyphens. Its package is <fleet>-site-<name>.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// The names under which it is reached, the first being the one that others are redirected to.
+    #[schemars(with = "Vec<String>")]
+    pub hosts: Spanned<Vec<Spanned<String>>>,
+    /// The directory of its files, relative to the fleet's directory.
+    #[schemars(with = "Option<String>")]
+    pub root: Option<Spanned<String>>,
+    /// A single-page application: the file of `root` that answers for every path without one, such as "index.html".
+    #[schemars(with = "Option<String>")]
+    pub single_page: Option<Spanned<String>>,
+    /// What its pages may load (Content Security Policy Level 3). Default "default-src 'self'; …", see docs/edge.md.
+    #[schemars(with = "Option<String>")]
+    pub content_security_policy: Option<Spanned<String>>,
+    /// Days for which browsers remember to come by HTTPS alone (RFC 6797). Default 365; 0 tells them nothing.
+    #[schemars(with = "Option<u32>")]
+    pub hsts_days: Option<Spanned<i64>>,
+    /// Paths that services answer.
+    #[serde(default)]
+    pub routes: Vec<RouteEntry>,
+}
+
+/// [[sites.routes]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteEntry {
+    /// What the path begins with, such as "/api/".
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+    /// The service that answers.
+    #[schemars(with = "String")]
+    pub service: Spanned<String>,
+    /// Most requests of one client address: "20/s" or "300/m". Default "50/s".
+    #[schemars(with = "Option<String>")]
+    pub rate: Option<Spanned<String>>,
+    /// How many requests above the rate are answered before others are refused with 429. Default: two seconds of the rate, at least 20.
+    #[schemars(with = "Option<u32>")]
+    pub burst: Option<Spanned<i64>>,
+    /// Largest body of a request in MiB. Default 10.
+    #[schemars(with = "Option<u32>")]
+    pub max_body: Option<Spanned<i64>>,
+    /// Connections may be upgraded to WebSocket (RFC 6455). Default false.
+    #[serde(default)]
+    pub websocket: bool,
 }

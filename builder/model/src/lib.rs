@@ -4,16 +4,19 @@
 //! where they stood, [`validate`] turns those into values that cannot be wrong, [`resolve`](resolve::resolve) turns them
 //! into a [`Plan`](plan::Plan) that leaves no choice to the stages after it. No file, clock or environment variable is read.
 //!
-//! The node's agent uses [`ids`], [`manifest`], [`metadata`], [`facts`], [`status`] and [`recovery`] alone (without
+//! The node's agent uses [`ids`], [`manifest`], [`metadata`], [`facts`], [`status`], [`perf`] and [`recovery`] alone (without
 //! the `build` feature).
 
 pub mod facts;
 pub mod ids;
 pub mod manifest;
 pub mod metadata;
+pub mod perf;
 pub mod recovery;
 pub mod status;
 
+#[cfg(feature = "build")]
+pub mod applications;
 #[cfg(feature = "build")]
 pub mod archive_names;
 #[cfg(feature = "build")]

@@ -60,14 +60,14 @@ pub struct ManagedUnit {
     pub start: Start,
     /// What a change does.
     pub on_change: OnChange,
-    /// What another certificate of the node does, and another list of the CAs that are trusted.
+    /// What another certificate of the node or of its applications does, and another list of the CAs that are trusted.
     #[serde(default = "nothing", skip_serializing_if = "is_nothing")]
     pub on_certificate: OnChange,
     /// Belongs to the role's package; otherwise the role only adds a drop-in to it.
     pub own: bool,
 }
 
-/// A unit that does not use the node's certificate, and one of which an older builder does not say.
+/// A unit that uses none of these certificates, and one of which an older builder does not say.
 #[must_use]
 pub const fn nothing() -> OnChange {
     OnChange::Nothing
@@ -125,6 +125,8 @@ pub enum ClusterKind {
 /// The role whose members vote in the elections of the database without holding any of it, where another role forms a cluster
 /// of kind [`ClusterKind::Postgresql`].
 pub const WITNESS_ROLE: &str = "db-witness";
+/// Nodes with it reach the database through a pooler of their own; those that hold it have it too.
+pub const CLIENT_ROLE: &str = "db-client";
 
 /// A role as the agent sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -174,6 +174,8 @@ pub struct NodePlan {
     pub secrets: Vec<SecretName>,
     /// Units of Debian's packages that a fresh machine masks.
     pub masked_units: Vec<String>,
+    /// Answers to questions of Debian's packages that a fresh machine gives (debconf-set-selections(1)).
+    pub debconf: Vec<String>,
 }
 
 /// A role, resolved.

@@ -1,6 +1,7 @@
 //! Roles as they were found: every role.toml parsed, roles that extend others put on top of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use crate::{
     archive_names::closest,
@@ -54,6 +55,27 @@ impl Role {
             .expect("a role has at least its own layer")
     }
 
+    /// The default of a setting; a later layer's counts.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> Option<&toml::Value> {
+        let all = self.layers.iter().rev().flat_map(|l| &l.file.settings);
+        let mut named = all.filter(|(key, _)| key.get_ref() == name);
+        named.next().map(|(_, value)| value.get_ref())
+    }
+
+    /// What values a setting may have that is a whole number; a later layer's word counts.
+    #[must_use]
+    pub fn setting_range(&self, name: &str) -> Option<RangeInclusive<i64>> {
+        let all = self.layers.iter().rev();
+        let mut named = all
+            .flat_map(|l| &l.file.setting_ranges)
+            .filter(|(key, _)| key.get_ref() == name);
+        named.next().map(|(_, range)| {
+            let [least, largest] = *range.get_ref();
+            least..=largest
+        })
+    }
+
     /// Whether the fleet brought it or changed it.
     #[must_use]
     pub fn is_users(&self) -> bool {
@@ -85,6 +107,11 @@ impl Roles {
     #[must_use]
     pub fn is_broken(&self, name: &str) -> bool {
         self.broken.contains(name)
+    }
+
+    /// Adds a role that was made of something else than a directory.
+    pub fn insert(&mut self, role: Role) {
+        self.sound.insert(role.name.clone(), role);
     }
 
     /// All of them, by name.

@@ -37,12 +37,19 @@ pub struct RoleFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
+    /// Least and largest value of settings that are whole numbers: perf_interval = [1, 3600].
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, [i64; 2]>")]
+    pub setting_ranges: BTreeMap<Spanned<String>, Spanned<[i64; 2]>>,
     /// Files that the package ships, or that each node gets rendered for itself.
     #[serde(default)]
     pub files: Vec<FileEntry>,
     /// Symbolic links that the package ships.
     #[serde(default)]
     pub links: Vec<LinkEntry>,
+    /// Directories of the role that the package ships with everything in them.
+    #[serde(default)]
+    pub trees: Vec<TreeEntry>,
     /// Own systemd units.
     #[serde(default)]
     #[schemars(with = "Vec<UnitEntry>")]
@@ -50,11 +57,19 @@ pub struct RoleFile {
     /// Drop-ins for units that belong to Debian's packages.
     #[serde(default)]
     pub drop_ins: Vec<DropInEntry>,
+    /// Units of other roles or of Debian's packages that read this role's files, and take notice when these change.
+    #[serde(default)]
+    pub readers: Vec<ReaderEntry>,
     /// Units of Debian's packages that a fresh node masks, because the role runs its own instance instead. An existing
     /// machine keeps them as they are.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub masked_units: Vec<Spanned<String>>,
+    /// Answers to what Debian's packages ask when they are configured, as lines of debconf-set-selections(1). A fresh node gives them
+    /// before anything is installed; an existing machine keeps its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub debconf: Vec<Spanned<String>>,
     /// Users and groups, as lines of sysusers.d(5).
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -140,6 +155,11 @@ pub struct Dependencies {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub conflicts: Vec<Spanned<String>>,
+    /// Packages from which this one takes files over (Policy 7.6.1), such as one of the fleet's that shipped them before:
+    /// "{{ fleet.name }}-db-primary-capable".
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub replaces: Vec<Spanned<String>>,
 }
 
 /// [suites.<codename>]
@@ -206,6 +226,33 @@ pub struct LinkEntry {
     pub target: Spanned<String>,
 }
 
+/// [[trees]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TreeEntry {
+    /// A directory of the role's directory.
+    #[schemars(with = "String")]
+    pub source: Spanned<String>,
+    /// Where it goes. May hold template variables.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+}
+
+/// [[readers]]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReaderEntry {
+    /// The unit, such as nginx.service.
+    #[schemars(with = "String")]
+    pub unit: Spanned<String>,
+    /// What happens to it, while it runs, when this role's package or its files of the node change.
+    #[serde(default)]
+    pub on_change: OnChange,
+    /// What happens to it when the node's certificate or the list of trusted CAs changes.
+    #[serde(default = "nothing")]
+    pub on_certificate: OnChange,
+}
+
 /// [[units]]
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -225,7 +272,8 @@ pub struct UnitEntry {
     /// What happens to it when its package or the node's files of this role change.
     #[serde(default)]
     pub on_change: OnChange,
-    /// What happens to it, while it runs, when the node's certificate or the list of trusted CAs changes (tls.cert, tls.ca).
+    /// What happens to it, while it runs, when the node's certificate, that of its applications or the list of trusted
+    /// CAs changes (tls.cert, tls.application_cert, tls.ca).
     #[serde(default = "nothing")]
     pub on_certificate: OnChange,
 }
@@ -249,7 +297,7 @@ pub struct DropInEntry {
     /// What happens to that unit on a change.
     #[serde(default)]
     pub on_change: OnChange,
-    /// What happens to that unit when the node's certificate or the list of trusted CAs changes.
+    /// What happens to that unit when the node's certificate, that of its applications or the list of trusted CAs changes.
     #[serde(default = "nothing")]
     pub on_certificate: OnChange,
 }

@@ -1,4 +1,4 @@
-//! JSON Schemas of the files that people write, for editors that check while one types.
+//! JSON Schemas: of the files that people write, for editors that check while one types, and of what programs read.
 
 /// The schema of role.toml.
 #[must_use]
@@ -10,6 +10,12 @@ pub fn role() -> String {
 #[must_use]
 pub fn fleet() -> String {
     pretty(&schemars::schema_for!(crate::fleet_file::FleetFile))
+}
+
+/// The schema of a performance line.
+#[must_use]
+pub fn perf() -> String {
+    pretty(&schemars::schema_for!(crate::perf::PerfLine))
 }
 
 fn pretty(schema: &schemars::Schema) -> String {

@@ -23,6 +23,29 @@ impl Source {
     }
 }
 
+/// A directory with everything below it, to be shipped as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// By path relative to it.
+    pub entries: BTreeMap<String, TreeEntry>,
+    /// A value that is another one when anything in it is: the release of a service.
+    pub digest: String,
+}
+
+/// What stands in a [`Tree`]. Directories are there when something is in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeEntry {
+    /// A regular file.
+    File {
+        /// Its bytes.
+        bytes: Arc<[u8]>,
+        /// Whether it may be executed.
+        executable: bool,
+    },
+    /// A symbolic link to the target.
+    Link(String),
+}
+
 /// A role's directory as it was read.
 #[derive(Debug, Clone)]
 pub struct RoleDir {
@@ -44,6 +67,9 @@ pub struct Sources {
     pub roles: Vec<RoleDir>,
     /// The fleet.toml.
     pub fleet: Option<SourceId>,
+    /// What the fleet's services and sites consist of, by the role that is made for each (`service-shop`). A service that was
+    /// not built is missing here: everything can be checked without it, and nothing can be packed.
+    pub trees: BTreeMap<String, Arc<Tree>>,
 }
 
 impl Sources {

@@ -15,6 +15,8 @@ pub enum Speech {
     Postgres,
     /// It was open before the capture began; TLS records from the first whole one on.
     OpenTls,
+    /// The load balancer's health check, the one thing that a node answers in clear text.
+    HealthCheck,
     /// Anything else, with what is to be seen of it.
     Clear(String),
 }
@@ -51,6 +53,17 @@ fn is_tls_somewhere(bytes: &[u8]) -> bool {
         || (0..bytes.len().min(RECORD)).any(|at| records(&bytes[at..]).is_some_and(|n| n > 0))
 }
 
+/// One request for the health of a node and nothing more, with or without a line of PROXY protocol before it.
+fn is_health_check(up: &[u8]) -> bool {
+    let end = |bytes: &[u8], mark: &[u8]| bytes.windows(mark.len()).position(|part| part == mark);
+    let request = match (up.starts_with(b"PROXY "), end(up, b"\r\n")) {
+        (true, Some(line)) => &up[line + 2..],
+        _ => up,
+    };
+    request.starts_with(b"GET /health HTTP/1.1\r\n")
+        && end(request, b"\r\n\r\n") == Some(request.len() - 4)
+}
+
 fn speech(connection: &Connection) -> Speech {
     let (up, up_whole) = connection.up.bytes();
     let (down, down_whole) = connection.down.bytes();
@@ -63,6 +76,9 @@ fn speech(connection: &Connection) -> Speech {
     };
     if !up_whole || !down_whole {
         return Speech::Clear("bytes are missing in the capture".into());
+    }
+    if connection.server.1 == 80 && is_health_check(&up) {
+        return Speech::HealthCheck;
     }
     let begun = |stream: &Stream, bytes: &[u8]| stream.begun || bytes.is_empty();
     if begun(&connection.up, &up) && begun(&connection.down, &down) {
@@ -117,6 +133,23 @@ pub fn find(capture: &Capture, text: &str) -> Vec<String> {
         places.push("a frame that is no TCP".into());
     }
     places
+}
+
+#[test]
+fn a_health_check_is_that_and_nothing_more() {
+    let check = "GET /health HTTP/1.1\r\nhost: 10.77.0.2\r\n\r\n";
+    let header = "PROXY TCP4 10.77.0.2 10.77.0.11 40000 80\r\n";
+    assert!(is_health_check(check.as_bytes()));
+    assert!(is_health_check(format!("{header}{check}").as_bytes()));
+    for other in [
+        String::new(),
+        header.to_owned(),
+        "GET /health HTTP/1.1\r\n".to_owned(),
+        format!("{check}GET /page HTTP/1.1\r\n\r\n"),
+        format!("{header}GET /page HTTP/1.1\r\nhost: x\r\n\r\n"),
+    ] {
+        assert!(!is_health_check(other.as_bytes()), "{other:?}");
+    }
 }
 
 #[test]

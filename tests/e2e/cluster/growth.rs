@@ -65,8 +65,33 @@ fn switchover(fleet: &Fleet, name: &str, to: &str) {
         let (whole, took) = await_whole(fleet, name, &FOUR, LIMIT);
         if whole.primary == to {
             tell(&format!("from {from} to {to}: whole after {took:.1?}"));
+            is_reached(fleet, to);
             return;
         }
         assert!(begun.elapsed() < LIMIT, "{from} is primary still");
+    }
+}
+
+/// Programs on every machine reach it, also those whose pgbouncer was started before it was there.
+fn is_reached(fleet: &Fleet, primary: &str) {
+    fleet.must(
+        primary,
+        "psql() { runuser -u postgres -- psql -qAtX -v ON_ERROR_STOP=1 \"$@\"; }
+        [ \"$(psql -c \"SELECT count(*) FROM pg_roles WHERE rolname = 'shop'\")\" = 1 ] ||
+            psql -c \"CREATE ROLE shop LOGIN PASSWORD 'of these tests'\"",
+    );
+    for node in FOUR {
+        let address = fleet.must(
+            node,
+            "PGPASSWORD='of these tests' PGCONNECT_TIMEOUT=10 psql -h 127.0.0.1 -p 6432 -U shop -d postgres -w -qAtX \
+             -c \"SELECT coalesce(host(inet_server_addr()), 'here')\"",
+        );
+        let place = FOUR
+            .iter()
+            .position(|name| *name == primary)
+            .expect("it is one of them");
+        let there = format!("10.77.0.{}", 11 + place);
+        let expected = if node == primary { "here" } else { &there };
+        assert_eq!(address.trim(), expected, "{node} to {primary}");
     }
 }

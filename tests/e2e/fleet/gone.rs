@@ -80,7 +80,15 @@ fn of_processes(file: &str, text: &str) -> Vec<String> {
         .expect("/proc is mounted")
         .filter_map(Result::ok);
     let lines = |entry: fs::DirEntry| -> Vec<String> {
-        // A process may end at any time.
+        // A process may end at any time, and one that has ended is there until its parent has asked.
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        if stat
+            .rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('Z'))
+        {
+            return Vec::new();
+        }
         let content = fs::read_to_string(entry.path().join(file)).unwrap_or_default();
         content
             .lines()

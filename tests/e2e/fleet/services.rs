@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rolesmith_lab::Lab;
+use rolesmith_lab::{Lab, OUTSIDE};
 use rolesmith_tests::Fleet;
 
 use super::NODES;
@@ -15,7 +15,8 @@ fn ask(fleet: &Fleet, node: &str, question: &str) -> String {
     )
 }
 
-fn primary(fleet: &Fleet) -> &'static str {
+/// The node whose database takes writes.
+pub fn primary(fleet: &Fleet) -> &'static str {
     let primaries: Vec<&str> = NODES
         .into_iter()
         .filter(|node| ask(fleet, node, "SELECT pg_is_in_recovery()") == "f\n")
@@ -53,11 +54,11 @@ pub fn database(fleet: &Fleet) {
     let primary = primary(fleet);
     fleet.must(
         primary,
-        "runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -c \"CREATE ROLE shop LOGIN PASSWORD 'of these tests'\" \
-         -c 'CREATE DATABASE shop OWNER shop' && \
-         PGPASSWORD='of these tests' psql -h 127.0.0.1 -p 6432 -U shop -d shop -w -qc 'CREATE TABLE t (n int)'",
+        "runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -c \"CREATE ROLE probe LOGIN PASSWORD 'of these tests'\" \
+         -c 'CREATE DATABASE probe OWNER probe' && \
+         PGPASSWORD='of these tests' psql -h 127.0.0.1 -p 6432 -U probe -d probe -w -qc 'CREATE TABLE t (n int)'",
     );
-    let psql = "psql -h 127.0.0.1 -p 6432 -U shop -d shop -w -qAt -v ON_ERROR_STOP=1";
+    let psql = "psql -h 127.0.0.1 -p 6432 -U probe -d probe -w -qAt -v ON_ERROR_STOP=1";
     for (number, node) in NODES.into_iter().enumerate() {
         let answer = fleet.must(
             node,
@@ -110,51 +111,107 @@ pub fn redis(fleet: &Fleet) {
     }
 }
 
-/// The load balancer's address gets 200 from /health and a redirect from all else; another one gets nothing.
+/// The load balancer gets 200 from /health and a redirect from all else; another address gets nothing.
 pub fn edge(fleet: &Fleet, name: &str) {
     let lab = Lab::open(&fleet.lab_state(name)).expect("the lab is up");
-    let run = |script: &str| {
-        let output = lab
-            .client(&["bash", "-c", script])
-            .output()
-            .expect("nsenter starts");
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&output.stdout).into_owned(),
+    let get = |address: &str, path: &str| {
+        let url = format!("http://{address}{path}");
+        fleet.must(
+            OUTSIDE,
+            &format!("curl --silent --include --max-time 3 --haproxy-protocol --header 'Host: shop.example' '{url}'"),
         )
     };
-    let (found, bridge) = run("ip -o -4 address show to 10.77.0.1/32 | awk '{ print $2 }'");
-    let bridge = bridge.trim();
-    assert!(found && !bridge.is_empty(), "the lab's bridge");
-    let (added, _) = run(&format!("ip address add 10.77.0.2/24 dev {bridge}"));
-    assert!(added, "the load balancer's address");
-    let get = |address: &str, source: &str, path: &str| {
-        run(&format!(
-            "ip route replace {address}/32 dev {bridge} src {source} || exit 2
-            timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/80 || exit 1
-                printf \"GET {path} HTTP/1.1\\r\\nHost: shop.example\\r\\nConnection: close\\r\\n\\r\\n\" >&3; cat <&3'"
-        ))
-    };
     for address in ["10.77.0.11", "10.77.0.12", "10.77.0.13"] {
-        let (_, healthy) = get(address, "10.77.0.2", "/health");
+        let healthy = get(address, "/health");
         assert!(
             healthy.starts_with("HTTP/1.1 200 ") && healthy.ends_with("ok\n"),
             "{address}: {healthy:?}"
         );
-        let (_, other) = get(address, "10.77.0.2", "/shop?a=b");
+        let other = get(address, "/shop?a=b");
         assert!(other.starts_with("HTTP/1.1 308 "), "{address}: {other}");
         assert!(
             other.contains("Location: https://shop.example/shop?a=b\r\n"),
             "{address}: {other}"
         );
-        let (answered, told) = get(address, "10.77.0.1", "/health");
+        // From the lab's own address in the same network.
+        let connect = format!("exec 3<>/dev/tcp/{address}/80");
+        let stranger = lab
+            .client(&["timeout", "3", "bash", "-c", &connect])
+            .status();
         assert!(
-            !answered && told.is_empty(),
-            "{address} answers others than the load balancer: {told}"
+            !stranger.expect("nsenter starts").success(),
+            "{address} answers others than the load balancer"
         );
     }
-    // Connections through a route that is gone would hang the end of the test.
-    run(&format!("ip address del 10.77.0.2/24 dev {bridge}"));
+}
+
+/// The example's site through the load balancer: its page, an order that is in PostgreSQL when it is answered, and a view that comes
+/// there through Redis. And all of it from another node's service where that of a node is stopped.
+pub fn shop(fleet: &Fleet, name: &str) {
+    let host = format!("shop.{name}.internal");
+    let curl = |more: &str, path: &str| {
+        fleet.must(
+            OUTSIDE,
+            &format!(
+                "curl --silent --show-error --insecure --max-time 20 --resolve {host}:443:10.77.0.2 {more} 'https://{host}{path}'"
+            ),
+        )
+    };
+    fleet.must(
+        OUTSIDE,
+        "timeout 30 sh -c 'until curl --silent --fail --max-time 3 http://10.77.0.2/health; do sleep 0.2; done'",
+    );
+    let page = curl("--include", "/orders/of-nobody");
+    assert!(page.starts_with("HTTP/2 200"), "{page}");
+    assert!(page.contains("<!doctype html>"), "{page}");
+    let policy = page
+        .lines()
+        .find(|line| line.starts_with("content-security-policy: "));
+    assert!(
+        policy.is_some_and(|p| p.contains("default-src 'self'")),
+        "{page}"
+    );
+    let post = |path: &str, id: u32, body: &str| {
+        let id = format!("00000000-0000-4000-8000-{id:012}");
+        let json = format!("{{\"id\":\"{id}\",{body}}}");
+        curl(
+            &format!(
+                "--write-out ' %{{http_code}}' --header 'content-type: application/json' --data '{json}'"
+            ),
+            path,
+        )
+    };
+    let count = |path: &str| -> u64 {
+        let told = curl("", path);
+        let value: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        value["count"].as_u64().unwrap_or_else(|| panic!("{told}"))
+    };
+    for id in 0..6 {
+        let told = post("/api/orders", id, "\"product\":1,\"quantity\":2");
+        assert!(told.ends_with(" 201"), "{told}");
+        let told = post("/api/views", id, "\"product\":1");
+        assert!(told.ends_with(" 202"), "{told}");
+    }
+    assert_eq!(count("/api/orders/count"), 6);
+    let answer = ask(fleet, primary(fleet), "SELECT 1");
+    assert_eq!(answer, "1\n");
+    fleet.must(
+        primary(fleet),
+        "timeout 30 sh -c 'until [ \"$(runuser -u postgres -- psql -qAtXd shop -c \"SELECT count(*) FROM shop.views\")\" = 6 ]; do sleep 0.2; done'",
+    );
+    // Migrated once, by one of the three.
+    let releases = fleet.must(
+        primary(fleet),
+        "runuser -u postgres -- psql -qAtXd shop -c 'SELECT count(*) FROM rolesmith_service.releases'",
+    );
+    assert_eq!(releases, "1\n");
+    fleet.must("app-1", "systemctl stop rolesmith-service-shop.service");
+    for id in 6..15 {
+        let told = post("/api/orders", id, "\"product\":1,\"quantity\":2");
+        assert!(told.ends_with(" 201"), "with a service down: {told}");
+    }
+    fleet.must("app-1", "systemctl start rolesmith-service-shop.service");
+    assert_eq!(count("/api/orders/count"), 15);
 }
 
 /// A line from the node that keeps no logs arrives at both that do, with its name.

@@ -81,7 +81,9 @@ pub fn is_harmless(fleet: &Fleet) {
             "{listener} is reachable: {listeners}"
         );
     }
-    for unit in ["pgbouncer", "redis-server", "redis-sentinel"] {
+    // Debian's postfix has written no configuration of its own, and without one it does not start.
+    fleet.must(NODE, "test ! -e /etc/postfix/main.cf");
+    for unit in ["pgbouncer", "redis-server", "redis-sentinel", "postfix"] {
         let (_, state) = fleet.shell(NODE, &format!("systemctl is-active {unit}"));
         assert_eq!(state.trim(), "inactive", "Debian's own {unit}");
     }
@@ -100,6 +102,10 @@ pub fn is_harmless(fleet: &Fleet) {
 pub fn is_enrolled(fleet: &Fleet) {
     let status = fleet.must(NODE, "rolesmith-agent status");
     assert!(status.contains("one of pkg, incarnation 1"), "{status}");
+    fleet.must(
+        NODE,
+        "cmp /etc/postfix/main.cf /var/lib/rolesmith/conf/mail/main.cf",
+    );
     assert!(
         fleet
             .must(NODE, "iptables -S INPUT")

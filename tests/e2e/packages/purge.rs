@@ -47,7 +47,7 @@ const MAY_GO: [(&str, &str); 2] = [
 ];
 
 /// Users stay, so that no later user gets the files of an earlier one with his number (Policy 9.2.2 leaves it open).
-const USERS: [&str; 2] = ["rolesmith", "rolesmith-pgbouncer"];
+const USERS: [&str; 3] = ["rolesmith", "rolesmith-perf", "rolesmith-pgbouncer"];
 
 /// Removed packages stop what is theirs, and leave the way in and everybody's data alone.
 pub fn remove(fleet: &Fleet) {

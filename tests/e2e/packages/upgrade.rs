@@ -182,6 +182,72 @@ pub fn unattended(fleet: &Fleet) {
     healthy(fleet);
 }
 
+/// A unit that moves from one role to another is taken over with its file, and begins anew once: what it ran with was the other
+/// role's.
+pub fn takes_a_unit_over(fleet: &Fleet) {
+    const UNIT: &str = "rolesmith-moved.service";
+    let unit = "[Unit]\nDescription=What moves\nConditionPathExists={{ conf }}/moved.conf\n\n\
+        [Service]\nType=exec\nDynamicUser=yes\nExecStart=/usr/bin/tail -f {{ conf }}/moved.conf\nExecReload=/usr/bin/true\n\n\
+        [Install]\nWantedBy=multi-user.target\n";
+    let entries = "[[files]]\nsource = \"files/moved.conf\"\npath = \"moved.conf\"\nscope = \"node\"\n\n\
+        [[units]]\ntemplate = \"units/rolesmith-moved.service\"\non_change = \"reload\"\n";
+    let files = |text| {
+        [
+            ("files/moved.conf", text),
+            ("units/rolesmith-moved.service", unit),
+        ]
+    };
+    let command = || {
+        let told = fleet.must(
+            NODE,
+            &format!("tr '\\0' ' ' </proc/$(systemctl show -P MainPID {UNIT})/cmdline"),
+        );
+        told.trim().to_owned()
+    };
+    let owner = || fleet.must(NODE, &format!("dpkg -S /usr/lib/systemd/system/{UNIT}"));
+    extend(fleet, "log-server", entries, &files("first\n"));
+    publish_and_upgrade(fleet);
+    healthy(fleet);
+    let before = main_pids(fleet, &[UNIT]);
+    assert!(command().ends_with("/conf/log-server/moved.conf"));
+    assert!(owner().starts_with("pkg-log-server:"));
+
+    fs::remove_dir_all(fleet.dir.join("roles/log-server")).expect("the layer is removed");
+    let replaces = "[dependencies]\nreplaces = [\"{{ fleet.name }}-log-server\"]\n\n";
+    extend(
+        fleet,
+        "app",
+        &format!("{replaces}{entries}"),
+        &files("second\n"),
+    );
+    let told = publish_and_upgrade(fleet);
+    assert!(
+        told.contains("pkg-app") && told.contains("pkg-log-server"),
+        "{told}"
+    );
+    healthy(fleet);
+    assert!(owner().starts_with("pkg-app:"), "{}", owner());
+    assert!(command().ends_with("/conf/app/moved.conf"), "{}", command());
+    fleet.must(
+        NODE,
+        "[ ! -e /var/lib/rolesmith/conf/log-server/moved.conf ]",
+    );
+    let after = main_pids(fleet, &[UNIT]);
+    assert_ne!(before, after);
+
+    // From now on it is an ordinary unit of its role.
+    extend(
+        fleet,
+        "app",
+        &format!("{replaces}{entries}"),
+        &files("third\n"),
+    );
+    publish_and_upgrade(fleet);
+    healthy(fleet);
+    assert_eq!(main_pids(fleet, &[UNIT]), after, "it was reloaded");
+    fleet.must(NODE, "grep -q third /var/lib/rolesmith/conf/app/moved.conf");
+}
+
 /// dpkg may call a script again after any failure (Policy 6.2): it changes nothing the second time.
 pub fn scripts_again(fleet: &Fleet) {
     let units = [
@@ -214,6 +280,7 @@ pub fn scripts_again(fleet: &Fleet) {
         // newer facts.
         let places = [
             "/var/lib/rolesmith/apt",
+            "/var/lib/rolesmith/alarms",
             "/var/lib/postgresql/17/pkg/",
             "/var/lib/rolesmith-redis/",
             "/var/lib/systemd/timers",

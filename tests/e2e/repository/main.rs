@@ -45,6 +45,16 @@ fn empty(name: &str) -> Fleet {
     fleet
 }
 
+/// Every built-in role, that which a fleet has by itself included.
+fn add_mail(fleet: &Fleet) {
+    edit(
+        fleet,
+        "[nodes.app-1]",
+        "[mail]\nsmarthost = \"smtp.example.net\"\nuser = \"acme\"\nto = \"ops@example.com\"\nfrom_domain = \"example.com\"\n\n[nodes.app-1]",
+    );
+    fleet.set_secret("mail-password", "not-for-everybody");
+}
+
 /// Changes fleet.toml; what is to be replaced has to be there.
 fn edit(fleet: &Fleet, from: &str, to: &str) {
     let path = fleet.dir.join("fleet.toml");

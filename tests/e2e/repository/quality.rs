@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{SUITES, example, own_package, packages, suite::Suite};
+use crate::{SUITES, add_mail, example, own_package, packages, suite::Suite};
 
 /// lintian as an unprivileged user, as it wants to run.
 const LINTIAN: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups \
@@ -27,6 +27,7 @@ const OWN: [&str; 3] = [
 fn lintian_is_content_with_every_package() {
     for name in SUITES {
         let fleet = example(&format!("lintian-{name}"), name);
+        add_mail(&fleet);
         let started = Instant::now();
         fleet.run(&["check"]);
         let check = started.elapsed();
@@ -84,6 +85,7 @@ fn shellcheck_is_content_with_every_maintainer_script() {
     let name = SUITES[0];
     let suite = Suite::tools(name);
     let fleet = example(&format!("shellcheck-{name}"), name);
+    add_mail(&fleet);
     fleet.run(&["build"]);
     let said = suite.must(
         &[(&fleet.dir.join("dist/packages"), "/packages")],

@@ -1,3 +1,5 @@
+mod grep;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -11,7 +13,7 @@ use crate::logs::source::{self, Found, Kind};
 use crate::logs::verify::{Since, Verdict, verify};
 use crate::logs::{HOSTS_DIR, OWN_LOG, forward, session};
 
-/// Number the lines of this machine (run by rsyslog's unit), and prove that log servers have them all
+/// Search the aggregated log, number the lines of this machine (run by rsyslog's unit), and prove that log servers have them all
 #[derive(Debug, clap::Args)]
 pub(crate) struct Logs {
     #[command(subcommand)]
@@ -20,6 +22,7 @@ pub(crate) struct Logs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Part {
+    Grep(grep::Grep),
     /// Begin a session: run before each start of rsyslogd
     Session {
         /// The directory that stands for /
@@ -67,6 +70,7 @@ type Verdicts = BTreeMap<String, BTreeMap<String, Verdict>>;
 impl Logs {
     pub(crate) fn run(self) -> End {
         match self.part {
+            Part::Grep(grep) => grep.run(),
             Part::Session { root } => match session::start(&Root::at(root)) {
                 Ok(Some(session)) => End::Good(format!("session {session}\n")),
                 Ok(None) => End::Good("not enrolled\n".to_owned()),

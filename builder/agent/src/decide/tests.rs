@@ -22,6 +22,7 @@ fn words(decision: &Decision) -> Vec<String> {
             Action::Accept { version, .. } => format!("accept {version}"),
             Action::Forget { role } => format!("forget {role}"),
             Action::Guard { confirmed, .. } => format!("guard {confirmed}"),
+            Action::ApplicationKey { .. } => "application key".to_owned(),
             Action::Install { role, path, .. } => format!("install {role}/{path}"),
             Action::Remove { role, path } => format!("remove {role}/{path}"),
             Action::Join { role, .. } => format!("join {role}"),
@@ -54,6 +55,62 @@ fn a_fresh_machine_is_made_in_order() {
         ]
     );
     assert!(matches!(decision.phase, Phase::Waiting { .. }));
+}
+
+#[test]
+fn the_key_of_applications_is_there_before_what_wants_it_and_as_the_nodes_key_has_it() {
+    let wanted = |wanted, installed| {
+        let path = "/etc/rolesmith/application.key".to_owned();
+        Some(WantedFile {
+            path,
+            wanted,
+            installed,
+        })
+    };
+    let mut seen = fresh();
+    seen.application_key = wanted(Ok(spec("new")), None);
+    let told = words(&decide(&seen));
+    let at = |word: &str| told.iter().position(|other| other == word);
+    assert!(at("application key") > at("guard true"), "{told:?}");
+    assert!(at("application key") < at("join app"), "{told:?}");
+
+    for (installed, rewritten) in [
+        (None, true),
+        (Some(spec("old")), true),
+        (
+            Some(FileSpec {
+                mode: 0o640,
+                ..spec("new")
+            }),
+            true,
+        ),
+        (Some(spec("new")), false),
+    ] {
+        let (mut seen, _) = done();
+        seen.application_key = wanted(Ok(spec("new")), installed.clone());
+        let expected: &[&str] = if rewritten { &["application key"] } else { &[] };
+        assert_eq!(words(&decide(&seen)), expected, "{installed:?}");
+    }
+
+    // Who does not need it goes on, and somebody is told to look.
+    let (mut seen, _) = done();
+    seen.application_key = wanted(Err(Missing::Key("it is not there".into())), None);
+    seen.roles.get_mut("app").unwrap().configured = Some("2".to_owned());
+    let decision = decide(&seen);
+    assert_eq!(words(&decision), ["join app", "Restart app.service"]);
+    assert!(
+        matches!(phase_of(&decision, "base"), RolePhase::Failed { what } if what.contains("application.key cannot be made")
+            && what.contains("node.key: it is not there")),
+        "{decision:?}"
+    );
+
+    // Nothing is written for a fleet that this machine does not belong to, nor while its package is not there.
+    let mut seen = fresh();
+    seen.application_key = wanted(Ok(spec("new")), None);
+    seen.roles.get_mut("base").unwrap().configured = None;
+    assert_eq!(words(&decide(&seen)), ["accept 7"]);
+    facts(&mut seen).fleet = "other".to_owned();
+    assert_eq!(words(&decide(&seen)), Vec::<String>::new());
 }
 
 #[test]
@@ -278,6 +335,42 @@ fn units_by_what_they_are_and_what_changed() {
             expected,
             "{start:?} {on_change:?} running {running} changed {changed}"
         );
+    }
+}
+
+#[test]
+fn a_unit_that_another_role_started_begins_anew_once() {
+    use OnChange::{Nothing, Reload, Restart};
+    // on change, of the role's own package, running -> what is done
+    let table = [
+        (Reload, true, true, "Restart"),
+        (Reload, true, false, "Start"),
+        (Restart, true, true, "Restart"),
+        // It is to live through every change.
+        (Nothing, true, true, "Note"),
+        // One of Debian's reads a drop-in that is new to it.
+        (Reload, false, true, "Reload"),
+    ];
+    for (on_change, own, running, expected) in table {
+        let (mut seen, _) = done();
+        seen.memory.roles.get_mut("app").unwrap().units.clear();
+        let app = seen.roles.get_mut("app").unwrap();
+        let mut unit = unit("app.service", Start::Enrolled, on_change);
+        unit.own = own;
+        manifest(app).units = vec![unit];
+        app.units.get_mut("app.service").unwrap().running = running;
+        let decision = decide(&seen);
+        let case = format!("{on_change:?} own {own} running {running}");
+        assert_eq!(
+            words(&decision),
+            [format!("{expected} app.service")],
+            "{case}"
+        );
+        for action in &decision.actions {
+            let boot = seen.boot.clone();
+            crate::act::remember(&mut seen.memory, action, &crate::act::Outcome::Done, &boot);
+        }
+        assert_eq!(words(&decide(&seen)), Vec::<String>::new(), "{case}");
     }
 }
 

@@ -84,7 +84,9 @@ pub struct Observed {
     pub node: Seen<NodeFacts>,
     /// Its roles, and others that are configured.
     pub roles: BTreeMap<String, RoleSeen>,
-    /// The node's certificate and the CAs that are trusted, as one value.
+    /// The key of the node's applications, where the facts hold a certificate for one; its path is the whole one.
+    pub application_key: Option<WantedFile>,
+    /// The certificates of the node and of its applications, and the CAs that are trusted, as one value.
     pub certificates: String,
     /// The guard of what can lock people out.
     pub guard: Guard,
@@ -132,6 +134,11 @@ pub enum Action {
         set: String,
         /// For good, or until it is confirmed.
         confirmed: bool,
+    },
+    /// Write the key of the node's applications.
+    ApplicationKey {
+        /// What it becomes.
+        spec: FileSpec,
     },
     /// Write a file of the role.
     Install {
@@ -181,7 +188,8 @@ impl Action {
     pub fn role(&self) -> Option<&str> {
         match self {
             Self::Accept { .. } => None,
-            Self::Guard { .. } => Some(GUARDED_ROLE),
+            // Every node has it, and all others are applied after it.
+            Self::Guard { .. } | Self::ApplicationKey { .. } => Some(GUARDED_ROLE),
             Self::Forget { role }
             | Self::Install { role, .. }
             | Self::Remove { role, .. }

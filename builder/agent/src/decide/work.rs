@@ -101,6 +101,8 @@ impl Work<'_> {
         if role == GUARDED_ROLE {
             // First: fail2ban's bans live in the sets that the rules declare.
             self.guard(seen, &files);
+            // Before what starts and wants it. It is no part of what the package's version decides.
+            self.application_key();
         }
         let fingerprint = fingerprint(role, version, &files);
         if let Some(why) = self.mismatch(role, version) {
@@ -151,6 +153,24 @@ impl Work<'_> {
         Err(RolePhase::Waiting {
             why: "no firewall rules were confirmed on this machine yet".to_owned(),
         })
+    }
+
+    /// Units that do without it go on where it cannot be made.
+    fn application_key(&mut self) {
+        let Some(file) = &self.seen.application_key else {
+            return;
+        };
+        match &file.wanted {
+            Ok(spec) if file.installed.as_ref() != Some(spec) => {
+                let spec = spec.clone();
+                self.actions.push(Action::ApplicationKey { spec });
+            }
+            Ok(_) => {}
+            Err(missing) => {
+                let what = format!("{} cannot be made: {missing}", file.path);
+                self.held.get_or_insert(RolePhase::Failed { what });
+            }
+        }
     }
 
     fn files(&mut self, role: &str, seen: &RoleSeen) {
@@ -264,7 +284,14 @@ impl Work<'_> {
             let starts = ours && (current.is_none() || first_look);
             return Some(if starts { Verb::Start } else { Verb::Note });
         }
-        let changed = current.is_none().then_some(unit.on_change);
+        // A unit of the role's that was started before the role did anything: it came from another role, and runs with that
+        // one's files, which a reload would read again.
+        let inherited = memory.is_none() && unit.own && ours && unit.on_change == OnChange::Reload;
+        let changed = current.is_none().then_some(if inherited {
+            OnChange::Restart
+        } else {
+            unit.on_change
+        });
         let renewed = renewed.then_some(unit.on_certificate);
         let asked = |wanted| changed == Some(wanted) || renewed == Some(wanted);
         // A restart reads all that a reload reads.

@@ -63,8 +63,9 @@ pub fn parse(line: &str) -> Option<Line<'_>> {
     })
 }
 
-/// Of `0 inc="1" ses="7" seq="4711"`.
-fn stamp(element: &str) -> Option<Stamp> {
+/// The stamp in structured data such as `[rolesmith@0 inc="1" ses="7" seq="4711"]`, or in a part of it.
+#[must_use]
+pub fn stamp(element: &str) -> Option<Stamp> {
     let value = |name: &str| -> Option<u64> {
         let start = element.find(&format!(" {name}=\""))? + name.len() + 3;
         let end = element[start..].find('"')?;

@@ -6,7 +6,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType, SigningKey as _, date_time_ymd,
 };
-use rolesmith_model::facts::{Discovery, FACTS_FORMAT, Facts, Genesis, Identity, Member, Origin};
+use rolesmith_keys::ApplicationKey;
+use rolesmith_model::facts::{
+    Discovery, FACTS_FORMAT, Facts, Genesis, Identity, Member, Origin, application_name,
+};
 use rolesmith_model::ids::NodeName;
 use rolesmith_model::manifest::ClusterKind;
 use rolesmith_model::recovery::{ORDER_FORMAT, Order, SignedOrder};
@@ -71,6 +74,20 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.signed_by(key, &self.issuer).unwrap().pem()
     }
+}
+
+/// The key and the certificate of a node's applications.
+pub(crate) fn application(fleet: &Fleet, node: &str) -> (KeyPair, String) {
+    let own = fleet.keys[node].serialize_pem();
+    let key = ApplicationKey::of(&own, "acme", node).unwrap();
+    let key = KeyPair::from_pem(&key.to_pem()).unwrap();
+    let mut params = params(&application_name(node), -3600, 30 * DAY);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    let pem = params.signed_by(&key, &fleet.authority.issuer).unwrap();
+    (key, pem.pem())
 }
 
 fn params(name: &str, from: i64, until: i64) -> CertificateParams {

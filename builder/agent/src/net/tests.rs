@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::testing::{Authority, DAY, Fleet, Wish, wish};
+use super::testing::{Authority, DAY, Fleet, Wish, application, wish};
 use super::*;
 
 mod discovery;
@@ -341,6 +341,18 @@ fn a_key_that_the_facts_do_not_know_is_refused() {
         caller.keys.insert("n2".into(), key);
         caller.certify("n2", pem);
         is_refused(&lan, caller, "n2", 1, "other-key").await;
+    });
+}
+
+#[test]
+fn the_applications_of_a_member_are_refused() {
+    run(async {
+        let lan = Lan::new(&["n1", "n2"]);
+        let mut caller = copy(&lan.fleet);
+        let (key, pem) = application(&lan.fleet, "n2");
+        caller.keys.insert("n2".into(), key);
+        caller.certify("n2", pem);
+        is_refused(&lan, caller, "n2", 1, "no-identity").await;
     });
 }
 

@@ -6,11 +6,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rolesmith_model::facts::{NODES_DIR, NodeFacts, NodeFile};
+use rolesmith_model::facts::{APPLICATION_KEY_FILE, Identity, NODES_DIR, NodeFacts, NodeFile};
 use rolesmith_model::manifest::{CONF_DIR, CONFIGURED_DIR, MANIFEST_DIR};
 
 use super::asked::Package;
 use super::{Contents, ObserveError, address, at, secrets};
+use crate::application;
 use crate::decide::{FileSpec, RoleSeen, WantedFile};
 use crate::files::{self, Root, digest, read_json, stays_below};
 use crate::inputs::{self, Missing};
@@ -107,6 +108,31 @@ impl<'a> Source<'a> {
         })
     }
 
+    /// The key of the node's applications.
+    pub(super) fn application_key(&self, identity: &Identity) -> Result<WantedFile, ObserveError> {
+        let path = self.root.join(APPLICATION_KEY_FILE);
+        let wanted = application::key(self.root, identity).and_then(|key| {
+            Ok(FileSpec {
+                digest: digest(key.as_bytes()),
+                mode: application::MODE,
+                owner: self.owner("root", "root")?,
+            })
+        });
+        Ok(WantedFile {
+            path: APPLICATION_KEY_FILE.to_owned(),
+            wanted,
+            installed: spec_of(&path).map_err(at(&path))?,
+        })
+    }
+
+    /// User and group by number.
+    fn owner(&self, user: &str, group: &str) -> Result<(u32, u32), Missing> {
+        let number = |name: &str, table: &str| {
+            inputs::number_of(name, table).ok_or_else(|| Missing::Owner(name.to_owned()))
+        };
+        Ok((number(user, &self.passwd)?, number(group, &self.group)?))
+    }
+
     fn render(&self, file: &NodeFile) -> Result<(FileSpec, Vec<u8>), Missing> {
         if !stays_below(&file.path) {
             return Err(Missing::Path);
@@ -128,13 +154,7 @@ impl<'a> Source<'a> {
             self.address.as_deref(),
             self.interface,
         )?;
-        let number = |name: &str, table: &str| {
-            inputs::number_of(name, table).ok_or_else(|| Missing::Owner(name.to_owned()))
-        };
-        let owner = (
-            number(&file.user, &self.passwd)?,
-            number(&file.group, &self.group)?,
-        );
+        let owner = self.owner(&file.user, &file.group)?;
         Ok((
             FileSpec {
                 digest: digest(&bytes),

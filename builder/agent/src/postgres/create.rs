@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::look::system_id;
 use super::{ANSWER, Problem, Server, run};
-use crate::cluster::{Data, SyncSetting, SystemId};
+use crate::cluster::{Access as Door, Data, SyncSetting, SystemId};
 use crate::files::{self, Access};
 use crate::program::Call;
 
@@ -261,7 +261,8 @@ impl Server {
     /// Applies the role's roles.sql where it changed since it was applied last: a comment on the pooler's role holds its
     /// digest. Its commits wait for nobody; the next ones carry them along.
     pub(super) async fn apply_roles(&self) -> Result<(), Problem> {
-        let path = self.settings.conf.join("roles.sql");
+        let _turn = self.roles.lock().await;
+        let path = self.settings.roles();
         let Some(bytes) = files::read(&path).map_err(Problem::file(&path))? else {
             return Ok(());
         };
@@ -287,6 +288,19 @@ impl Server {
             )
             .await?;
         Ok(())
+    }
+
+    /// The same where this server lets applications in; on every other one it is done before it does.
+    pub(super) async fn renew_roles(&self) -> Result<(), Problem> {
+        if self.written_access() == Door::Closed {
+            return Ok(());
+        }
+        let mut client = self.connect("postgres").await?;
+        let reply = client.query("SELECT pg_is_in_recovery()", ANSWER).await?;
+        match reply.value(0) {
+            Some("f") => self.apply_roles().await,
+            _ => Ok(()),
+        }
     }
 }
 

@@ -12,8 +12,11 @@ mod clone;
 mod commit;
 mod conf;
 mod create;
+pub mod databases;
+pub mod follower;
 mod look;
 mod pooler;
+mod remote;
 mod repmgr;
 mod rewind;
 mod role;
@@ -114,6 +117,8 @@ struct Server {
     interrupt: std::sync::Mutex<Option<Interrupt>>,
     /// Addresses that facts or discovery know, by name.
     addresses: RwLock<BTreeMap<NodeName, String>>,
+    /// One change of PostgreSQL's roles at a time.
+    roles: Mutex<()>,
 }
 
 impl Server {
@@ -124,6 +129,12 @@ impl Server {
             .get(node)
             .cloned()
             .ok_or_else(|| Problem::Later(format!("the address of {node} is not known yet")))
+    }
+
+    /// All that are known.
+    fn addresses(&self) -> BTreeMap<NodeName, String> {
+        let addresses = self.addresses.read();
+        addresses.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From here on [`Postgres::abandon`] ends what the result is given to.
@@ -174,7 +185,8 @@ pub struct Postgres {
     server: Arc<Server>,
     watch: Arc<Mutex<look::Watch>>,
     committer: Arc<Mutex<commit::Committer>>,
-    pooler: Arc<Mutex<pooler::Pooler>>,
+    /// One change of pgbouncer's at a time.
+    pooler: Arc<Mutex<()>>,
 }
 
 impl Postgres {
@@ -191,6 +203,7 @@ impl Postgres {
                 settings,
                 interrupt: std::sync::Mutex::default(),
                 addresses: RwLock::new(addresses),
+                roles: Mutex::default(),
             }),
             watch: Arc::default(),
             committer: Arc::default(),
@@ -207,12 +220,21 @@ impl Postgres {
             .insert(node, address);
     }
 
+    /// Makes the server's roles those of [`Settings::roles`], where it is the primary. A server that becomes one gets them
+    /// before that.
+    ///
+    /// # Errors
+    /// The server does not answer, or does not take them. Trying again may help.
+    pub async fn renew_roles(&self) -> Result<(), Problem> {
+        self.server.renew_roles().await
+    }
+
     /// Looks at the server. Bounded, and total: what cannot be seen is told as the less favourable case.
     pub async fn observe(&self) -> Observed {
         let mut watch = self.watch.lock().await;
         let mut seen = self.server.observe(&mut watch).await;
         drop(watch);
-        seen.pooler = self.server.pooler_target();
+        seen.pooler = pooler::target();
         seen
     }
 
@@ -266,11 +288,8 @@ impl Postgres {
                 server.reconcile(&members, &primary).await?;
             }
             Action::Pooler { primary } => {
-                self.pooler
-                    .lock()
-                    .await
-                    .follow(server, primary.as_ref())
-                    .await?;
+                let _turn = self.pooler.lock().await;
+                server.point_pooler(primary.as_ref()).await?;
             }
         }
         Ok(Outcome::Done)

@@ -1,12 +1,13 @@
 //! pgbouncer of this node follows the primary by pulling (rule 13): nobody tells it, and it is told nothing that was not
 //! read on the new primary itself.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use rolesmith_model::ids::NodeName;
 
-use super::settings::SOCKET_DIR;
+use super::remote::{self, Proof};
+use super::settings::{PEER_ROLE, SOCKET_DIR};
 use super::wire::{Client, Reply, WireError, identifier, literal};
 use super::{ANSWER, CONNECT, Problem, Server, run};
 use crate::cluster::EpochRow;
@@ -15,120 +16,143 @@ use crate::program::Call;
 
 /// Which server pgbouncer connects to; its main configuration includes this. Nothing in it is secret.
 pub const DATABASES_FILE: &str = "/var/lib/rolesmith/pooler/databases.ini";
+/// Where members are, by name: pgbouncer has it in the place of /etc/hosts, from its start on.
+const HOSTS_FILE: &str = "/var/lib/rolesmith/pooler/hosts";
 /// The unit that runs pgbouncer.
 const UNIT: &str = "rolesmith-pgbouncer.service";
 /// pgbouncer's own socket directory.
 const CONSOLE_DIR: &str = "/run/rolesmith-pgbouncer";
 /// How the first line names the node that is followed.
 const FOLLOWS: &str = "; follows ";
-/// How long a primary on another machine may take to answer.
-const REMOTE: Duration = Duration::from_secs(4);
-
-/// Remembers nothing yet; its lock keeps two changes from mixing.
-#[derive(Debug, Default)]
-pub(super) struct Pooler;
-
-/// The text of [`DATABASES_FILE`].
+/// The text of [`DATABASES_FILE`]: which node is followed and at which host its server is, or nobody.
 #[must_use]
-pub fn databases(primary: Option<&NodeName>, own: &NodeName, port: u16) -> String {
+pub fn databases(primary: Option<(&NodeName, &str)>, port: u16) -> String {
     match primary {
         // No socket is ever there: clients wait in the queue until a primary is known.
         None => format!(
             "[databases]\n* = host=/run/rolesmith-nowhere port={port} auth_user=rolesmith_pooler\n"
         ),
-        Some(node) => {
-            let host = if node == own {
-                SOCKET_DIR
-            } else {
-                node.as_str()
-            };
-            format!(
-                "{FOLLOWS}{node}\n[databases]\n* = host={host} port={port} auth_user=rolesmith_pooler\n"
-            )
-        }
+        Some((node, host)) => format!(
+            "{FOLLOWS}{node}\n[databases]\n* = host={host} port={port} auth_user=rolesmith_pooler\n"
+        ),
     }
+}
+
+/// The text of [`HOSTS_FILE`].
+fn hosts(members: &BTreeMap<NodeName, String>) -> String {
+    let local = "127.0.0.1 localhost\n".to_owned();
+    let lines = members.iter();
+    lines.fold(local, |text, (name, address)| {
+        text + &format!("{address} {name}\n")
+    })
+}
+
+/// The node that pgbouncer follows, as it stands on disk.
+pub(super) fn target() -> Option<NodeName> {
+    let text = std::fs::read_to_string(DATABASES_FILE).ok()?;
+    let name = text.lines().next()?.strip_prefix(FOLLOWS)?;
+    NodeName::new(name).ok()
+}
+
+/// Asks a server whether it is the primary of that row.
+pub(super) fn question(row: &EpochRow) -> String {
+    format!(
+        "SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT FROM rolesmith.epoch WHERE epoch = {} AND node = {} \
+         AND timeline = {} AND switch_lsn = '{}')",
+        row.epoch,
+        literal(row.node.as_str()),
+        row.timeline,
+        row.switch
+    )
+}
+
+/// What the answer to [`question`] says.
+pub(super) fn answered(row: &EpochRow, reply: &Reply) -> Result<(), Problem> {
+    if reply.value(0) == Some("t") {
+        return Ok(());
+    }
+    Err(Problem::Later(format!(
+        "{} is no primary of epoch {}",
+        row.node, row.epoch
+    )))
+}
+
+/// Where the server is that pgbouncer is led to.
+pub(super) enum Place {
+    /// On this machine, reached through its socket.
+    Here,
+    /// On another one, at this address.
+    There(String),
+}
+
+/// What pgbouncer calls it.
+fn host<'a>(node: &'a NodeName, place: &Place) -> &'a str {
+    match place {
+        Place::Here => SOCKET_DIR,
+        // Its certificate has to show that name.
+        Place::There(_) => node.as_str(),
+    }
+}
+
+/// Lets pgbouncer follow a node's server, or nobody. Whoever calls it has read there that it is the primary.
+pub(super) async fn lead(
+    primary: Option<(&NodeName, &Place)>,
+    port: u16,
+    members: &BTreeMap<NodeName, String>,
+) -> Result<(), Problem> {
+    let path = Path::new(HOSTS_FILE);
+    let names = hosts(members);
+    if files::read(path).ok().flatten().as_deref() != Some(names.as_bytes()) {
+        files::write_over(path, names.as_bytes()).map_err(Problem::file(path))?;
+    }
+    let path = Path::new(DATABASES_FILE);
+    let text = databases(primary.map(|(node, place)| (node, host(node, place))), port);
+    files::write(path, text.as_bytes(), Access::PUBLIC).map_err(Problem::file(path))?;
+    let mut console = match console().await {
+        Ok(console) => console,
+        Err(Problem::Wire(WireError::Connection { .. })) if rests().await? => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    console.query("RELOAD", ANSWER).await?;
+    let place = match primary {
+        None => "",
+        Some((_, Place::Here)) => "unix",
+        Some((_, Place::There(address))) => address,
+    };
+    end_others(&mut console, place).await
 }
 
 impl Server {
-    /// The node that pgbouncer follows, as it stands on disk.
-    pub(super) fn pooler_target(&self) -> Option<NodeName> {
-        let text = std::fs::read_to_string(DATABASES_FILE).ok()?;
-        let name = text.lines().next()?.strip_prefix(FOLLOWS)?;
-        NodeName::new(name).ok()
-    }
-
-    /// Reads on that node that it is the primary and has the row.
-    async fn confirm_primary(&self, row: &EpochRow) -> Result<(), Problem> {
-        let question = format!(
-            "SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT FROM rolesmith.epoch WHERE epoch = {} AND node = {} \
-             AND timeline = {} AND switch_lsn = '{}')",
-            row.epoch,
-            literal(row.node.as_str()),
-            row.timeline,
-            row.switch
-        );
-        let yes = if row.node == self.settings.node {
+    /// Reads on that node that it is the primary and has the row. Where that is.
+    async fn confirm_primary(&self, row: &EpochRow) -> Result<Place, Problem> {
+        let question = question(row);
+        if row.node == self.settings.node {
             let mut client = self.connect("postgres").await?;
-            let reply = client.query(&question, ANSWER).await?;
-            reply.value(0) == Some("t")
-        } else {
-            let address = self.address(&row.node)?;
-            let more = [
-                ("dbname", "postgres"),
-                ("application_name", "rolesmith-agent pooler"),
-                ("options", "-c statement_timeout=2s"),
-            ];
-            let conninfo = self.settings.conninfo(&row.node, &address, &more);
-            let psql = self.settings.program("psql");
-            let call = self
-                .as_postgres([
-                    psql.as_str(),
-                    "--no-psqlrc",
-                    "--quiet",
-                    "--tuples-only",
-                    "--no-align",
-                ])
-                .args(["--command", question.as_str(), conninfo.as_str()])
-                .limit(REMOTE);
-            run(call).await?.trim() == "t"
-        };
-        if yes {
-            Ok(())
-        } else {
-            Err(Problem::Later(format!(
-                "{} is no primary of epoch {}",
-                row.node, row.epoch
-            )))
+            answered(row, &client.query(&question, ANSWER).await?)?;
+            return Ok(Place::Here);
         }
+        let address = self.address(&row.node)?;
+        let proof = Proof {
+            user: PEER_ROLE,
+            certificate: &self.settings.certificate,
+            ca: &self.settings.ca,
+            key: &self.settings.key,
+        };
+        let place = (address.as_str(), self.settings.port);
+        let reply = remote::ask(&row.node, place, &proof, &question).await?;
+        answered(row, &reply)?;
+        Ok(Place::There(address))
     }
-}
 
-impl Pooler {
     /// Lets pgbouncer follow the primary of that row, or nobody.
-    pub(super) async fn follow(
-        &self,
-        server: &Server,
-        row: Option<&EpochRow>,
-    ) -> Result<(), Problem> {
-        if let Some(row) = row {
-            server.confirm_primary(row).await?;
-        }
-        let settings = &server.settings;
-        let text = databases(row.map(|row| &row.node), &settings.node, settings.port);
-        let path = Path::new(DATABASES_FILE);
-        files::write(path, text.as_bytes(), Access::PUBLIC).map_err(Problem::file(path))?;
-        let mut console = match console().await {
-            Ok(console) => console,
-            Err(Problem::Wire(WireError::Connection { .. })) if rests().await? => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        console.query("RELOAD", ANSWER).await?;
+    pub(super) async fn point_pooler(&self, row: Option<&EpochRow>) -> Result<(), Problem> {
         let place = match row {
-            None => String::new(),
-            Some(row) if row.node == settings.node => "unix".to_owned(),
-            Some(row) => server.address(&row.node)?,
+            None => None,
+            Some(row) => Some((&row.node, self.confirm_primary(row).await?)),
         };
-        end_others(&mut console, &place).await
+        let primary = place.as_ref().map(|(node, place)| (*node, place));
+        let members = self.addresses();
+        lead(primary, self.settings.port, &members).await
     }
 }
 
@@ -244,17 +268,20 @@ mod tests {
 
     #[test]
     fn the_primarys_own_pooler_uses_the_socket() {
-        let (one, two) = (
-            NodeName::new("app-1").unwrap(),
-            NodeName::new("app-2").unwrap(),
+        let node = NodeName::new("app-1").unwrap();
+        let there = Place::There("10.0.0.1".to_owned());
+        let text = |place| databases(Some((&node, host(&node, place))), 5432);
+        assert!(text(&Place::Here).contains("host=/run/rolesmith-postgresql port=5432"));
+        assert!(text(&there).starts_with("; follows app-1\n[databases]\n* = host=app-1 "));
+        assert!(databases(None, 5432).contains("rolesmith-nowhere"));
+        // Every member's name leads to it, whoever is followed: answers to names are kept for a while.
+        let members = ["10.0.0.1", "10.0.0.2"].map(|address| {
+            let name = format!("app-{}", &address[7..]);
+            (NodeName::new(name).unwrap(), address.to_owned())
+        });
+        assert_eq!(
+            hosts(&members.into()),
+            "127.0.0.1 localhost\n10.0.0.1 app-1\n10.0.0.2 app-2\n"
         );
-        assert!(
-            databases(Some(&one), &one, 5432).contains("host=/run/rolesmith-postgresql port=5432")
-        );
-        assert!(
-            databases(Some(&two), &one, 5432)
-                .starts_with("; follows app-2\n[databases]\n* = host=app-2 ")
-        );
-        assert!(databases(None, &one, 5432).contains("rolesmith-nowhere"));
     }
 }

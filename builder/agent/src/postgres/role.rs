@@ -7,7 +7,7 @@ use rolesmith_model::ids::NodeName;
 
 use super::conf::{REWOUND, slot, synchronous};
 use super::look::{begin_of_file, timeline_of_file, until};
-use super::settings::{KEY_DIR, UNIT};
+use super::settings::{DATABASES_UNIT, KEY_DIR, UNIT};
 use super::unit;
 use super::wire::{Client, literal};
 use super::{ANSWER, Problem, Server, run};
@@ -221,8 +221,17 @@ impl Server {
         self.write_access(Door::Open)?;
         self.reload_access(&mut client).await?;
         self.write_signal(&self.settings.data())?;
-        // Applications are in; what changed about the pooler's role follows.
-        self.apply_roles().await
+        // Applications are in; what changed about the pooler's role follows, and then the databases of the fleet's services that
+        // this primary does not know yet. Nothing waits for those.
+        self.apply_roles().await?;
+        run(Call::new([
+            "systemctl",
+            "restart",
+            "--no-block",
+            DATABASES_UNIT,
+        ]))
+        .await?;
+        Ok(())
     }
 
     /// Keeps applications out and ends their sessions.

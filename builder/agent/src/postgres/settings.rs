@@ -19,6 +19,10 @@ pub const KEY_DIR: &str = "/run/rolesmith-database";
 pub const SOCKET_DIR: &str = "/run/rolesmith-postgresql";
 /// The unit that runs the server.
 pub const UNIT: &str = "rolesmith-postgresql.service";
+/// The unit that makes the databases of the fleet's services.
+pub const DATABASES_UNIT: &str = "rolesmith-databases.service";
+/// What it makes, rendered by the role db-primary-capable for each of its nodes.
+pub const DATABASES_FILE: &str = "/var/lib/rolesmith/conf/db-primary-capable/databases.json";
 /// The PostgreSQL role of replication, repmgr and the agents of other nodes; it needs a certificate of the fleet.
 pub const PEER_ROLE: &str = "repmgr";
 /// The database of repmgr's extension.
@@ -98,6 +102,12 @@ impl Settings {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         PathBuf::from(format!("{SOCKET_DIR}/.s.PGSQL.{}", self.port))
+    }
+
+    /// What the role wants of the server's roles and their rights, as SQL.
+    #[must_use]
+    pub fn roles(&self) -> PathBuf {
+        self.conf.join("roles.sql")
     }
 
     /// A file of [`STATE_DIR`].

@@ -48,8 +48,9 @@ pub fn processes(unit: &str) -> Vec<Pid> {
 #[must_use]
 pub fn postmaster(data: &Path) -> Option<Pid> {
     let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
-    let pid = text.lines().next()?.trim().parse().ok()?;
-    let pid = Pid::from_raw(pid)?;
+    // A server in single-user mode, such as that of initdb(1), writes the negative of its number.
+    let pid = text.lines().next()?.trim().parse().ok();
+    let pid = Pid::from_raw(pid.filter(|pid| *pid > 0)?)?;
     if processes(UNIT).contains(&pid) {
         return Some(pid);
     }

@@ -1,15 +1,15 @@
-//! A client for the server's Unix socket: simple queries and nothing else.
+//! A client for simple queries and nothing else, over the server's Unix socket or a stream that was made elsewhere.
 //!
-//! PostgreSQL's frontend/backend protocol 3.0 (manual, chapter "Frontend/Backend Protocol"), as far as a local
-//! administrator needs it: a startup message, peer authentication, one query at a time, everything as text. The usual
+//! PostgreSQL's frontend/backend protocol 3.0 (manual, chapter "Frontend/Backend Protocol"), as far as an administrator
+//! needs it: a startup message, authentication by who holds the other end, one query at a time, everything as text. The usual
 //! client library cannot ask for a replication connection, and only that tells which timeline a standby has replayed
 //! (`IDENTIFY_SYSTEM`); it also hides notices, and a notice is all that tells a cancelled synchronous commit from a
 //! good one. pgbouncer's console speaks the same protocol.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -66,10 +66,10 @@ impl Reply {
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// The server is not there, or went away.
-    #[error("{}: {error}", socket.display())]
+    #[error("{server}: {error}")]
     Connection {
-        /// The socket.
-        socket: PathBuf,
+        /// Where it is looked for: a socket's path, or a name and a port.
+        server: String,
         /// What the system calls said.
         error: std::io::Error,
     },
@@ -179,11 +179,11 @@ pub(super) fn columns(body: &[u8]) -> Result<Vec<String>, WireError> {
     Ok(names)
 }
 
-/// A connection, authenticated by what the kernel says about this process.
+/// A connection, authenticated by what the kernel says about this process, or by the certificate shown on the way.
 #[derive(Debug)]
-pub struct Client {
-    socket: PathBuf,
-    stream: UnixStream,
+pub struct Client<S = UnixStream> {
+    server: String,
+    stream: S,
     buffer: Vec<u8>,
     /// A query was sent and not answered to its end: the connection can be used no more.
     busy: bool,
@@ -199,20 +199,31 @@ impl Client {
         parameters: &[(&str, &str)],
         limit: Duration,
     ) -> Result<Self, WireError> {
-        timeout(limit, Self::begin(socket, parameters))
+        let server = socket.display().to_string();
+        let begin = async {
+            match UnixStream::connect(socket).await {
+                Ok(stream) => Self::over(stream, server, parameters).await,
+                Err(error) => Err(WireError::Connection { server, error }),
+            }
+        };
+        timeout(limit, begin)
             .await
             .map_err(|_| WireError::TooLong { limit })?
     }
+}
 
-    async fn begin(socket: &Path, parameters: &[(&str, &str)]) -> Result<Self, WireError> {
-        let stream = UnixStream::connect(socket)
-            .await
-            .map_err(|error| WireError::Connection {
-                socket: socket.to_owned(),
-                error,
-            })?;
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Begins on a stream that leads to the server, which `server` names in errors.
+    ///
+    /// # Errors
+    /// A refusal, or a stream that breaks. A server that wants a password is a refusal.
+    pub async fn over(
+        stream: S,
+        server: String,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self, WireError> {
         let mut client = Self {
-            socket: socket.to_owned(),
+            server,
             stream,
             buffer: Vec::new(),
             busy: true,
@@ -232,7 +243,8 @@ impl Client {
                 b'R' if message.body == [0; 4] => {}
                 b'R' => {
                     return Err(WireError::Protocol(
-                        "it asks for a password where the socket's peer should do".into(),
+                        "it asks for a password where the socket's peer, or the certificate, should do"
+                            .into(),
                     ));
                 }
                 b'E' => {
@@ -348,7 +360,7 @@ impl Client {
 
     fn lost(&self, error: std::io::Error) -> WireError {
         WireError::Connection {
-            socket: self.socket.clone(),
+            server: self.server.clone(),
             error,
         }
     }

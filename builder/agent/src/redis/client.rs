@@ -4,27 +4,17 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::resp::{self, MAX_REPLY, RespError, Value};
 
 /// Why nothing was learnt.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Key or certificates cannot be used.
-    #[error("cannot use {what}: {why}")]
-    Credentials {
-        /// Which file.
-        what: String,
-        /// What is wrong.
-        why: String,
-    },
     /// Neither address nor name.
     #[error("{0:?} is not an address")]
     Address(String),
@@ -37,36 +27,6 @@ pub enum ClientError {
     /// It refused the password or the command.
     #[error("{0}")]
     Refused(String),
-}
-
-/// Reads what this node proves itself with. Peers have to show a certificate of the fleet's authority.
-///
-/// # Errors
-/// [`ClientError::Credentials`].
-pub fn credentials(key: &Path, cert: &Path, ca: &Path) -> Result<Arc<ClientConfig>, ClientError> {
-    fn bad<E: std::fmt::Display>(what: &Path) -> impl Fn(E) -> ClientError + '_ {
-        move |error| ClientError::Credentials {
-            what: what.display().to_string(),
-            why: error.to_string(),
-        }
-    }
-    let mut roots = RootCertStore::empty();
-    for authority in CertificateDer::pem_file_iter(ca).map_err(bad(ca))? {
-        roots.add(authority.map_err(bad(ca))?).map_err(bad(ca))?;
-    }
-    let chain = CertificateDer::pem_file_iter(cert)
-        .map_err(bad(cert))?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(bad(cert))?;
-    let own = PrivateKeyDer::from_pem_file(key).map_err(bad(key))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(bad(ca))?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, own)
-        .map_err(bad(cert))?;
-    Ok(Arc::new(config))
 }
 
 /// An open connection, logged in.

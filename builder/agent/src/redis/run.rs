@@ -17,7 +17,7 @@ use rolesmith_model::facts::KEY_FILE;
 use rustls::ClientConfig;
 
 use super::ask::{self, Heards};
-use super::client::{Client, ClientError, credentials};
+use super::client::{Client, ClientError};
 use super::conf::{EPOCHS_SKIPPED, SentinelState, parse_sentinel, sentinel_file, server_file};
 use super::decide::{
     Data, SentinelSeen, SentinelStart, ServerSeen, ServerStart, WatchAction, sentinel, server,
@@ -29,6 +29,7 @@ use super::settings::{CONF_DIR, Declared, Settings, SettingsError, founder};
 use super::state::{self, Report, SENTINEL_DIR, SERVER_DIR};
 use super::views::Instance;
 use crate::files::{self, Access, Root, Stamp, stamp};
+use crate::net::credentials::{BadCredentials, credentials};
 use crate::notify::Notifier;
 
 /// How often a starter asks.
@@ -48,7 +49,7 @@ pub enum RunError {
     Settings(#[from] SettingsError),
     /// Key and certificates.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Credentials(#[from] BadCredentials),
     /// A file.
     #[error("{0}: {1}")]
     File(PathBuf, io::Error),

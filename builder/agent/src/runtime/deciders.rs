@@ -1,19 +1,21 @@
 //! The two seams of the loop: decisions on one side, the database on the other.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use rolesmith_model::facts::Facts;
 use rolesmith_model::ids::NodeName;
 use rolesmith_model::manifest::{ClusterKind, WITNESS_ROLE};
 use tokio::sync::Notify;
+use tokio::task::spawn_local;
 
 use crate::cluster::{
     Action, ActionId, ClusterFacts, Core, Declared, Envelope, Failure, Observed, Outcome, Reply,
     RequestId, StatusReport, Step, SystemId, Unreachable,
 };
-use crate::files::Root;
+use crate::files::{Root, Stamp, stamp};
 use crate::postgres::Postgres;
+use crate::postgres::follower::{self, Follower};
 use crate::postgres::settings::{SETTINGS_FILE, Settings};
 
 /// Decisions, as the cluster's core makes them. A trait, so that tests can watch the loop with decisions of their own.
@@ -50,6 +52,9 @@ pub trait Executor: Clone + 'static {
     fn facts(&self, facts: &Facts);
     /// Called every second: files that describe the database may have come or changed.
     fn refresh(&self);
+    /// Whether programs of this machine reach the database through a pgbouncer beside which there is no server: nobody but
+    /// the loop leads that one.
+    fn follows(&self) -> bool;
 }
 
 impl Decide for Core {
@@ -86,6 +91,8 @@ pub struct Database(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     file: PathBuf,
+    /// The same for a pgbouncer.
+    follower: PathBuf,
     now: RwLock<Described>,
     changed: Notify,
 }
@@ -93,8 +100,12 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Described {
     database: Option<(Settings, Postgres)>,
+    follower: Option<(follower::Settings, Follower)>,
     /// Members' addresses by the facts in force; settings were rendered with some that may be older.
     addresses: Vec<(NodeName, String)>,
+    /// The database's roles that it has, if it needs them.
+    roles: Option<Stamp>,
+    renewing: bool,
 }
 
 impl Database {
@@ -103,24 +114,80 @@ impl Database {
     pub fn of(root: &Root) -> Self {
         let database = Self(Arc::new(Inner {
             file: root.join(SETTINGS_FILE),
+            follower: root.join(follower::SETTINGS_FILE),
             now: RwLock::default(),
             changed: Notify::new(),
         }));
-        database.refresh();
+        database.read();
         database
+    }
+
+    /// Takes over what the roles rendered.
+    fn read(&self) {
+        let mut now = self.write();
+        // A file that is being replaced is read the next time.
+        if let Ok(settings) = Settings::load(&self.0.file)
+            && now.database.as_ref().map(|(settings, _)| settings) != settings.as_ref()
+        {
+            now.database = settings.map(|settings| (settings.clone(), Postgres::new(settings)));
+            now.roles = None;
+            now.locate();
+            self.0.changed.notify_one();
+        }
+        if let Ok(settings) = follower::Settings::load(&self.0.follower)
+            && now.follower.as_ref().map(|(settings, _)| settings) != settings.as_ref()
+        {
+            now.follower = settings.map(|settings| (settings.clone(), Follower::new(settings)));
+            now.locate();
+        }
+    }
+
+    /// Lets the primary have other roles as soon as they come: nothing else happens to it for months.
+    fn renew_roles(&self) {
+        let mut now = self.write();
+        let Some((settings, postgres)) = now.database.clone() else {
+            return;
+        };
+        let wanted = stamp(&settings.roles());
+        if now.renewing || now.roles.as_ref() == Some(&wanted) {
+            return;
+        }
+        now.renewing = true;
+        let database = self.clone();
+        spawn_local(async move {
+            let renewed = postgres.renew_roles().await;
+            let mut now = database.write();
+            now.renewing = false;
+            if renewed.is_ok() {
+                now.roles = Some(wanted);
+            }
+        });
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Described> {
+        self.0.now.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn current(&self) -> Option<Postgres> {
         let now = self.0.now.read().unwrap_or_else(PoisonError::into_inner);
         now.database.as_ref().map(|(_, postgres)| postgres.clone())
     }
+
+    fn follower(&self) -> Option<Follower> {
+        let now = self.0.now.read().unwrap_or_else(PoisonError::into_inner);
+        now.follower.as_ref().map(|(_, follower)| follower.clone())
+    }
 }
 
 impl Executor for Database {
     async fn perform(&self, action: Action) -> Result<Outcome, Failure> {
-        match self.current() {
-            Some(postgres) => postgres.perform(action).await,
-            None => Err(Failure::Later(
+        match (self.current(), self.follower(), action) {
+            (Some(postgres), _, action) => postgres.perform(action).await,
+            (None, Some(follower), Action::Pooler { primary }) => {
+                follower.follow(primary.as_ref()).await?;
+                Ok(Outcome::Done)
+            }
+            _ => Err(Failure::Later(
                 "the database's role is not applied yet".to_owned(),
             )),
         }
@@ -159,30 +226,30 @@ impl Executor for Database {
                 member.address.clone()?,
             ))
         });
-        let mut now = self.0.now.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.write();
         now.addresses = addresses.collect();
         now.locate();
     }
 
     fn refresh(&self) {
-        // A file that is being replaced is read the next time.
-        let Ok(settings) = Settings::load(&self.0.file) else {
-            return;
-        };
-        let mut now = self.0.now.write().unwrap_or_else(PoisonError::into_inner);
-        if now.database.as_ref().map(|(settings, _)| settings) != settings.as_ref() {
-            now.database = settings.map(|settings| (settings.clone(), Postgres::new(settings)));
-            now.locate();
-            self.0.changed.notify_one();
-        }
+        self.read();
+        self.renew_roles();
+    }
+
+    fn follows(&self) -> bool {
+        let now = self.0.now.read().unwrap_or_else(PoisonError::into_inner);
+        now.database.is_none() && now.follower.is_some()
     }
 }
 
 impl Described {
     fn locate(&self) {
-        if let Some((_, postgres)) = &self.database {
-            for (name, address) in &self.addresses {
+        for (name, address) in &self.addresses {
+            if let Some((_, postgres)) = &self.database {
                 postgres.locate(name.clone(), address.clone());
+            }
+            if let Some((_, follower)) = &self.follower {
+                follower.locate(name.clone(), address.clone());
             }
         }
     }
@@ -210,6 +277,10 @@ impl Executor for NoDatabase {
     fn facts(&self, _: &Facts) {}
 
     fn refresh(&self) {}
+
+    fn follows(&self) -> bool {
+        false
+    }
 }
 
 /// What facts propose for the database cluster. Nobody is a member of it where the databases stand each for itself.

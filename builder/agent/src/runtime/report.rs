@@ -64,8 +64,10 @@ pub struct Input<'a> {
     pub stale: Option<&'a str>,
     /// What the core says.
     pub cluster: Option<StatusReport>,
-    /// The primary, without a core.
+    /// The primary, where this node has to ask for it.
     pub primary: Option<EpochRow>,
+    /// Why programs of this machine do not reach it.
+    pub pooler: Option<String>,
     /// The network.
     pub net: NetStatus,
     /// Why members that are lost cannot be looked for.
@@ -94,6 +96,7 @@ impl ClusterReport {
             stale,
             cluster,
             primary,
+            pooler,
             net,
             discovery,
         } = input;
@@ -116,6 +119,7 @@ impl ClusterReport {
         if let Some(cluster) = &cluster {
             alarms.extend(cluster.alarms.iter().cloned());
         }
+        alarms.extend(pooler);
         Self {
             format: FORMAT,
             at: now,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use rolesmith_model::ids::NodeName;
 
-use super::{Decide, Executor, Runtime};
+use super::watch::Stance;
+use super::{Decide, Executor, Runtime, boottime};
 use crate::cluster::{Config, Envelope, Epoch, Incarnation, Refusal, Reply, Request, Response};
 use crate::net::Peer;
 use crate::program::Programs;
@@ -39,6 +40,21 @@ impl<D: Decide, E: Executor, P: Programs> Runtime<'_, D, E, P> {
             promised: Epoch::default(),
             response: Response::Refused(Refusal::NoVoter),
         }
+    }
+
+    /// How this node is, as it says it to whoever follows.
+    pub(super) fn stance(&self) -> Option<(Stance, Reply)> {
+        let report = self.core.as_ref()?.status(boottime());
+        let stance = Stance::from(&report);
+        let reply = Reply {
+            promised: report
+                .promised
+                .as_ref()
+                .map_or(Epoch::default(), |(epoch, _)| *epoch),
+            response: Response::Status(Box::new(report)),
+            ..self.bystander()
+        };
+        Some((stance, reply))
     }
 
     pub(super) fn envelope(&self, request: Request) -> Envelope {

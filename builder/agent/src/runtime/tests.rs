@@ -9,11 +9,14 @@ use rolesmith_model::facts::{
 };
 use tokio::time::timeout;
 
+mod following;
 mod unknown;
 mod witness;
 
 use super::*;
-use crate::cluster::{Config, Epoch, Incarnation, Lsn, Promise, Response, StatusReport, Timeline};
+use crate::cluster::{
+    Config, Epoch, EpochRow, Incarnation, Lsn, Promise, Response, StatusReport, Timeline,
+};
 use crate::net::Peer;
 use crate::net::testing::Fleet;
 use crate::program::{Call, Ended, ProgramError};
@@ -43,6 +46,8 @@ struct Scripted {
     tick: Step,
     /// What every grant is to be stored as before it is answered.
     promise: bool,
+    /// What it says of itself, if not what a core does that knows nothing.
+    status: Option<StatusReport>,
 }
 
 struct Fake {
@@ -58,6 +63,9 @@ impl Fake {
 
 impl Decide for Fake {
     fn status(&self, _: u64) -> StatusReport {
+        if let Some(status) = &self.script.lock().unwrap().status {
+            return status.clone();
+        }
         let core = crate::cluster::Core::new(
             name("n1").unwrap(),
             cluster_facts(&Fleet::new(&[]).facts),
@@ -404,6 +412,9 @@ impl Executor for Slow {
     }
     fn facts(&self, _: &Facts) {}
     fn refresh(&self) {}
+    fn follows(&self) -> bool {
+        false
+    }
 }
 
 #[test]

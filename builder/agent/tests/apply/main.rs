@@ -145,6 +145,76 @@ fn another_certificate_or_ca_reaches_the_units_that_asked_for_it() {
     );
 }
 
+/// A key as a seed brings it; it is nobody's.
+const NODE_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggVPFshBBIlIW9ZD7
+Y+Ody8daI86WiK5+JiV0Iw3ZdgShRANCAAS2HSx9jjxKaz6PkOh68m4RW9diLQhi
+Z+cPVkLiUpyUnRE2V/UQ7W+PLnLe4UQrsaFODr2frONj8Wg8s7NtNO5T
+-----END PRIVATE KEY-----
+";
+
+#[test]
+fn the_key_of_applications_is_made_where_the_facts_hold_its_certificate() {
+    const KEY: &str = "/etc/rolesmith/application.key";
+    let certificate = "/usr/lib/rolesmith/facts/nodes/n1/application.pem";
+    let machine = Machine::node("seed");
+    let unit = json!({ "name": "app.service", "start": "enrolled", "on_change": "restart",
+        "on_certificate": "restart", "own": true });
+    let manifest = json!({ "role": "app", "requires": ["base"], "units": [unit] });
+    machine.configure("app", "1.0", &manifest);
+    machine.write("/etc/rolesmith/node.key", NODE_KEY);
+    // Facts of an older builder.
+    assert_eq!(machine.apply().report.phase, Phase::Converged);
+    assert_eq!(machine.read(KEY), None);
+    machine.script.acts();
+
+    machine.write(certificate, "first");
+    assert_eq!(machine.apply().report.phase, Phase::Converged);
+    assert_eq!(machine.script.acts(), ["systemctl restart -- app.service"]);
+    let made = machine.read(KEY).unwrap();
+    let derived = rolesmith_keys::ApplicationKey::of(NODE_KEY, "acme", "n1").unwrap();
+    assert_eq!(made, derived.to_pem());
+    assert_eq!(mode(&machine.root.join(KEY)), 0o600);
+    machine.apply();
+    assert_eq!(machine.script.acts(), Vec::<String>::new());
+
+    // It is what the node's key gives, whatever is done to it; services have theirs.
+    machine.write(KEY, "by hand");
+    fs::set_permissions(machine.root.join(KEY), fs::Permissions::from_mode(0o644)).unwrap();
+    machine.apply();
+    assert_eq!(machine.read(KEY).as_ref(), Some(&made));
+    assert_eq!(mode(&machine.root.join(KEY)), 0o600);
+    assert_eq!(machine.script.acts(), Vec::<String>::new());
+
+    // The machine was enrolled anew: another key, and facts that hold a certificate for it.
+    let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    machine.write("/etc/rolesmith/node.key", &other);
+    machine.write(certificate, "second");
+    machine.apply();
+    assert_ne!(machine.read(KEY).as_ref(), Some(&made));
+    assert_eq!(machine.script.acts(), ["systemctl restart -- app.service"]);
+
+    // Without a key that can be read nothing is made up, and the rest goes on.
+    machine.write("/etc/rolesmith/node.key", "no key");
+    let before = machine.read(KEY);
+    machine.write(certificate, "third");
+    let state = machine.apply();
+    assert!(
+        matches!(&state.report.phase, Phase::Failed { what } if what.contains("application.key cannot be made")
+            && what.contains("/etc/rolesmith/node.key: the node's key is no private key in PEM")),
+        "{state:?}"
+    );
+    assert_eq!(machine.read(KEY), before);
+    assert_eq!(machine.script.acts(), ["systemctl restart -- app.service"]);
+    for path in [
+        "/var/lib/rolesmith/state.json",
+        "/run/rolesmith/status.json",
+    ] {
+        let text = machine.read(path).unwrap();
+        assert!(!text.contains(made.lines().nth(1).unwrap()), "{path}");
+    }
+}
+
 #[test]
 fn older_facts_are_refused() {
     let machine = Machine::node("seed");

@@ -10,21 +10,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair,
 };
 use rolesmith_agent::files::Root;
+use rolesmith_agent::net::credentials::credentials;
 use rolesmith_agent::redis::ask::{self, Heards};
-use rolesmith_agent::redis::client::{Client, ClientError, credentials};
+use rolesmith_agent::redis::client::{Client, ClientError};
 use rolesmith_agent::redis::resp::Value;
 use rolesmith_agent::redis::settings::{CONF_DIR, Declared, FOUNDER_FILE, Settings};
 use rolesmith_agent::redis::state::{self, Report};
+use rolesmith_keys::ApplicationKey;
+use rolesmith_model::facts::application_name;
 use rustls::ClientConfig;
 use serde_json::json;
 
 pub(super) const FLEET: &str = "acme";
-const PASSWORD: &str = "one-of-the-cluster";
-const APP_PASSWORD: &str = "one-of-the-applications";
-const TEMPLATES: [(&str, &str); 4] = [
+pub(super) const PASSWORD: &str = "one-of-the-cluster";
+pub(super) const APP_PASSWORD: &str = "one-of-the-applications";
+const MONITOR_PASSWORD: &str = "one-of-the-figures";
+const TEMPLATES: [(&str, &str); 5] = [
     (
         "redis.conf",
         include_str!("../../../../roles/redis/templates/redis.conf"),
@@ -40,6 +45,10 @@ const TEMPLATES: [(&str, &str); 4] = [
     (
         "cluster.json",
         include_str!("../../../../roles/redis/templates/cluster.json"),
+    ),
+    (
+        "monitor.json",
+        include_str!("../../../../roles/redis/templates/monitor.json"),
     ),
 ];
 
@@ -94,6 +103,23 @@ impl Authority {
         ];
         params.use_authority_key_identifier_extension = true;
         params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+
+    /// The key (PEM) of a node's applications, which follows from the node's, and a certificate for it, as `publish` issues it.
+    pub(super) fn application(&self, node: &str, node_key: &KeyPair) -> (String, String) {
+        let key = ApplicationKey::of(&node_key.serialize_pem(), FLEET, node).unwrap();
+        let key = key.to_pem();
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, application_name(node));
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        let pair = KeyPair::from_pem(&key).unwrap();
+        let cert = params.signed_by(&pair, &self.issuer).unwrap().pem();
+        (key, cert)
     }
 
     /// Somebody who shows a certificate of this authority and trusts those.
@@ -292,13 +318,17 @@ impl Fleet {
             );
             context.insert(
                 "secret",
-                &json!({"redis_cluster_password": PASSWORD, "redis_password": APP_PASSWORD}),
+                &json!({
+                    "redis_cluster_password": PASSWORD,
+                    "redis_password": APP_PASSWORD,
+                    "redis_monitor_password": MONITOR_PASSWORD,
+                }),
             );
             context.insert("conf", &node.root.join(CONF_DIR));
             let path = |path: &str| node.root.join(path).to_string_lossy().into_owned();
-            // cluster.json names them below the node's root, Redis's own files need them whole.
+            // What the agent reads names them below the node's root, Redis's own files need them whole.
             for (name, template) in TEMPLATES {
-                let cluster = name == "cluster.json";
+                let cluster = matches!(name, "cluster.json" | "monitor.json");
                 let tls = |file: &str| if cluster { file.to_owned() } else { path(file) };
                 context.insert(
                     "tls",
@@ -388,6 +418,16 @@ impl Fleet {
         for part in PARTS {
             self.nodes[node].kill(part);
         }
+    }
+
+    /// Those of Redis and of Sentinel.
+    pub(super) fn ports(&self) -> (u16, u16) {
+        self.ports
+    }
+
+    /// Directory of redis-server.
+    pub(super) fn programs(&self) -> &Path {
+        &self.programs
     }
 
     pub(super) fn settings(&self, node: usize) -> Settings {

@@ -8,13 +8,20 @@
     reason = "tests run real tools"
 )]
 
+mod applications;
 mod fleet;
 mod roll_over;
 
 use std::time::{Duration, Instant};
 
 use fleet::{Fleet, PARTS, Part};
+use rolesmith_agent::net::credentials::credentials;
+use rolesmith_agent::perf::redis as perf;
+use rolesmith_agent::redis::client::Client;
+use rolesmith_agent::redis::resp::Value;
+use rolesmith_agent::redis::settings::CONF_DIR;
 use rolesmith_agent::redis::state::{Report, SENTINEL_DIR, SERVER_DIR};
+use rolesmith_model::perf::Answer;
 
 const MISSING: &str = "install redis-tools, or say builder/setup test";
 
@@ -292,4 +299,68 @@ fn a_single_node_works_alone_and_grows() {
     }
     fleet.until("three", 60, |fleet| settled(fleet).is_some());
     kept(&fleet, "alone");
+}
+
+/// What asks for figures every minute is told them, over one connection or a new one, and may do nothing else.
+#[test]
+#[ignore = "half a minute, and redis-tools"]
+fn the_monitor_is_told_figures_and_nothing_else() {
+    let mut fleet = Fleet::new(8, 1).expect(MISSING);
+    for part in PARTS {
+        fleet.start(0, part);
+    }
+    write(&mut fleet, "secret");
+    let node = &fleet.nodes[0];
+    let text = std::fs::read_to_string(node.root.join(CONF_DIR).join("monitor.json")).unwrap();
+    let mut settings: perf::Settings = serde_json::from_str(&text).unwrap();
+    settings.address = node.address.clone();
+    let key = node.root.join("/etc/rolesmith/node.key");
+    let mut asker = perf::Asker::new(&node.root, settings.clone(), &key);
+    for _ in 0..2 {
+        let answer = asker.ask();
+        let told = answer.told().unwrap_or_else(|| panic!("{answer:?}"));
+        assert_eq!((told.role.as_str(), told.keys), ("master", 1));
+    }
+    let tls = credentials(
+        &key,
+        &node.root.join(&settings.cert),
+        &node.root.join(&settings.ca),
+    );
+    let login = (settings.user.as_str(), settings.password.as_str());
+    let limit = Duration::from_secs(5);
+    let mut client = Client::connect(
+        &tls.unwrap(),
+        &settings.node,
+        &settings.address,
+        settings.port,
+        login,
+        limit,
+    )
+    .unwrap();
+    for words in [
+        &["GET", "secret"][..],
+        &["SET", "a", "b"],
+        &["CONFIG", "GET", "requirepass"],
+        &["ACL", "LIST"],
+        &["KEYS", "*"],
+        &["CLIENT", "LIST"],
+        &["SHUTDOWN"],
+    ] {
+        let reply = client.ask(words).unwrap();
+        assert!(
+            matches!(&reply, Value::Error(why) if why.starts_with("NOPERM")),
+            "{words:?}: {reply:?}"
+        );
+    }
+    assert!(matches!(client.ask(&["PING"]), Ok(Value::Text(_))));
+    // A server that came back is asked anew; one that is away is said to be.
+    fleet.nodes[0].kill(Part::Server);
+    assert!(matches!(asker.ask(), Answer::Silent { .. }));
+    fleet.start(0, Part::Server);
+    let mut last = None;
+    fleet.until("it tells again", 20, |_| {
+        last = asker.ask().told().map(|told| told.keys);
+        last.is_some()
+    });
+    assert_eq!(last, Some(1));
 }

@@ -62,7 +62,7 @@ pub fn also_trusted(app: &App, plan: &Plan) -> Outcome<Vec<String>> {
 pub fn run(app: &App, args: &args::Build) -> Outcome {
     let started = Instant::now();
     let _lock = lock(app);
-    let plan = project::plan(app)?;
+    let plan = project::built_plan(app)?;
     let keys = project::keys(app, &plan)?;
     let outcome = packages(app, &plan, &keys, args)?;
     if app.json {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use rolesmith_formats::date::Utc;
 use rolesmith_host::{
-    ca::{Authorities, Authority, Step},
+    ca::{Authorities, Authority, Certificate, Step},
     identity::NodeIdentity,
     secrets::{Secrets, SecretsError},
 };
@@ -272,8 +272,11 @@ impl<'a> Wanted<'a> {
             return Ok(Some("secrets/ has no identity of it".into()));
         };
         let certificate = kept.certificate();
+        let (ca, application) = (self.secrets.ca()?, self.secrets.application(kept)?);
+        let anew = |certificate: &Certificate| certificate.is_issued_by(ca.certificate());
+        // That of its applications comes in the same facts, and units have read it before these count as applied.
         Ok(
-            if !certificate.is_issued_by(self.secrets.ca()?.certificate()) {
+            if !anew(certificate) || !application.as_ref().is_none_or(anew) {
                 Some("its certificate was not issued anew: publish first".into())
             } else if shown != Some(certificate.fingerprint()) {
                 Some("shows the certificate from before".into())

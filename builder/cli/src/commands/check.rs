@@ -36,11 +36,17 @@ pub fn run(app: &App, args: &Check) -> Outcome {
     }
     if let Some(plan) = &inspected.plan {
         app.say(format_args!(
-            "The fleet {} is sound: {}, {} ({}).",
+            "The fleet {} is sound: {}, {} ({}).{}",
             plan.fleet.name,
             report::plural(plan.nodes.len(), "node", "nodes"),
             report::plural(plan.roles.len(), "role", "roles"),
-            report::count(&inspected.findings)
+            report::count(&inspected.findings),
+            // Nobody has to have mail, so this is no finding.
+            if plan.fleet.mail.is_none() {
+                " Without [mail] its nodes write to nobody."
+            } else {
+                ""
+            }
         ));
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use include_dir::{Dir, include_dir};
 use rolesmith_host::{atomic, secrets::Secrets};
 use rolesmith_model::{
     ids::{FleetName, Suite},
@@ -18,6 +19,8 @@ use crate::{
 
 const EXAMPLE: &str = include_str!("../../templates/example.toml.tera");
 const EMPTY: &str = include_str!("../../templates/fleet.toml.tera");
+/// The example's service and site, as they are written.
+static APPLICATION: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates/example");
 const GITIGNORE: &str =
     "# Secrets stay with the operator; dist/ is made from what stands here.\n/secrets/\n/dist/\n";
 
@@ -55,6 +58,9 @@ pub fn run(app: &App, args: &Init) -> Outcome {
         .map_err(|e| Failure::new(e.message, "a mistake in rolesmith itself"))?;
     std::fs::create_dir_all(&dir)?;
     Secrets::init(&dir.join(SECRETS_DIR), &name, &maintainer, app.now)?;
+    if args.example {
+        application(&dir, &APPLICATION)?;
+    }
     for (path, bytes) in [
         (".gitignore", GITIGNORE.to_owned()),
         (".rolesmith/fleet.schema.json", schema::fleet()),
@@ -62,10 +68,7 @@ pub fn run(app: &App, args: &Init) -> Outcome {
         // Last: a directory with a fleet.toml is a whole fleet.
         ("fleet.toml", fleet),
     ] {
-        let path = dir.join(path);
-        if !path.exists() {
-            atomic::write(&path, bytes.as_bytes())?;
-        }
+        write_new(&dir.join(path), bytes.as_bytes())?;
     }
     app.say(format_args!(
         "The fleet {name} is in {}. Commit what .gitignore does not name, the locks too: rolesmith.lock, mirror.lock, identities.lock.",
@@ -77,6 +80,21 @@ pub fn run(app: &App, args: &Init) -> Outcome {
         dir.display()
     ));
     Ok(())
+}
+
+/// Writes every file of the example's application that is not there yet.
+fn application(dir: &Path, embedded: &Dir<'_>) -> std::io::Result<()> {
+    for file in embedded.files() {
+        write_new(&dir.join(file.path()), file.contents())?;
+    }
+    embedded.dirs().try_for_each(|sub| application(dir, sub))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    atomic::write(path, bytes)
 }
 
 fn tera_context(

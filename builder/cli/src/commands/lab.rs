@@ -4,7 +4,8 @@ pub mod args;
 mod drill;
 mod fault;
 mod members;
-mod place;
+mod outside;
+pub mod place;
 mod turn;
 mod verdict;
 mod whole;
@@ -19,12 +20,13 @@ use rolesmith_formats::{cloud_config, seed::Seed};
 use rolesmith_host::build::PACKAGES_DIR;
 use rolesmith_lab::{
     Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, NodeStatus, Progress,
-    Repository, RunState, TreeSpec, UpOptions,
+    Purpose, Repository, RunState, TreeSpec, UpOptions,
 };
 use rolesmith_model::{facts::Origin, plan::Plan};
 
 use self::{
     args::LabCommand,
+    outside::outside,
     place::{lab_root, open, state_dir},
 };
 use super::{publish, user_data};
@@ -96,6 +98,10 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
             let plan = serde_json::from_slice(&std::fs::read(plan)?)?;
             Ok(rolesmith_lab::drill::write(&plan)?)
         }
+        LabCommand::Forward {
+            namespace,
+            forwards,
+        } => Ok(rolesmith_lab::forward(namespace, forwards)?),
         LabCommand::Serve { dir, listen } => {
             let listen = listen.parse().map_err(|_| {
                 Failure::new(
@@ -108,7 +114,8 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
     }
 }
 
-fn lab_failure(error: LabError) -> Failure {
+/// What to do about what the lab says.
+pub fn lab_failure(error: LabError) -> Failure {
     let help = match &error {
         LabError::NoLab(_) => "boot it with `rolesmith lab up`",
         LabError::Busy(_) => "wait for it, or end that program",
@@ -168,6 +175,12 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
         // The machines run all the same.
         app.say(format_args!("warning: {}", why.text()));
     }
+    if !report.forwards.is_empty() {
+        app.say(format_args!(
+            "The load balancer is at {}.",
+            outside::urls(&report.forwards).join(" and ")
+        ));
+    }
     app.say("Every node runs. Try: rolesmith lab status; rolesmith lab exec NODE -- rolesmith-agent status");
     Ok(())
 }
@@ -190,7 +203,7 @@ fn bring_up(
     let plan = project::plan(app)?;
     place::not_renamed(app, plan.fleet.name.as_str())?;
     members::warn_of_closed_genesis(app, plan.fleet.name.as_str())?;
-    for name in only {
+    for name in only.iter().filter(|name| !outside::is(&plan, name)) {
         project::node(&plan, name)?;
     }
     // As root, nothing is made: it would be root's in somebody's secrets/.
@@ -275,6 +288,7 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
     Ok(LabSpec {
         name: fleet.name.to_string(),
         tree: TreeSpec {
+            purpose: Purpose::Node,
             suite: fleet.suite.codename().into(),
             cache_dir: lab_root(),
             key_extra: None,
@@ -287,6 +301,7 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
             public_interface: fleet.network.public_interface.clone(),
         },
         nodes,
+        outside: outside(plan, &program),
         repository: Some(Repository {
             dir: repo,
             host: host.to_owned(),
@@ -302,7 +317,7 @@ fn tell(report: &LabReport) -> Outcome {
     for phase in &report.phases {
         line(format_args!("{:<28} {:>6.1} s", phase.name, phase.seconds))?;
     }
-    for node in &report.nodes {
+    for node in report.nodes.iter().chain(&report.outside) {
         let state = if node.is_clean() {
             "running"
         } else {
@@ -337,6 +352,9 @@ fn status(app: &App) -> Outcome {
     let told = members::ask(&lab)?;
     if app.json {
         let mut value = serde_json::to_value(&status)?;
+        if status.outside.is_some() {
+            value["outside"]["backends"] = serde_json::to_value(lab.backends().ok())?;
+        }
         value["fleet"] = serde_json::to_value(told.as_ref().map(|told| &told.status))?;
         line(format_args!("{}", serde_json::to_string_pretty(&value)?))?;
         return told.map_or(Ok(()), |told| members::write_down(app, &told));
@@ -346,28 +364,19 @@ fn status(app: &App) -> Outcome {
         "NODE", "STATE", "PRIVATE", "PUBLIC", "MEMORY", "AGENT"
     ))?;
     for node in &status.nodes {
-        let state = match node.state {
-            RunState::Starting => "starting",
-            RunState::Running if node.frozen => "frozen",
-            RunState::Running => "running",
-            RunState::Stopped => "stopped",
-        };
-        let memory = node.memory.map_or_else(
-            || "-".to_owned(),
-            |memory| format!("{} MiB", memory.in_use >> 20),
-        );
         let agent = if node.state == RunState::Running && !node.frozen {
             agent(&lab, &node.name)
         } else {
             "-".to_owned()
         };
-        line(format_args!(
-            "{:<16} {state:<9} {:<15} {:<15} {memory:>8}  {agent:<22} {}",
-            node.name,
-            node.address.to_string(),
-            node.public_address.to_string(),
-            node.roles.join(", ")
-        ))?;
+        row(node, &agent, &node.roles.join(", "))?;
+    }
+    if let Some(outside) = &status.outside {
+        row(&outside.machine, "-", "the load balancer")?;
+        let backends = lab.backends().unwrap_or_default();
+        for text in outside::lines(outside, &backends) {
+            line(text)?;
+        }
     }
     for cut in &status.cuts {
         line(format_args!("cut: {cut}"))?;
@@ -387,6 +396,26 @@ fn status(app: &App) -> Outcome {
         members::write_down(app, &told)?;
     }
     Ok(())
+}
+
+/// A machine's line in the table.
+fn row(machine: &NodeStatus, agent: &str, roles: &str) -> Outcome {
+    let state = match machine.state {
+        RunState::Starting => "starting",
+        RunState::Running if machine.frozen => "frozen",
+        RunState::Running => "running",
+        RunState::Stopped => "stopped",
+    };
+    let memory = machine.memory.map_or_else(
+        || "-".to_owned(),
+        |memory| format!("{} MiB", memory.in_use >> 20),
+    );
+    line(format_args!(
+        "{:<16} {state:<9} {:<15} {:<15} {memory:>8}  {agent:<22} {roles}",
+        machine.name,
+        machine.address.to_string(),
+        machine.public_address.to_string(),
+    ))
 }
 
 /// What the node's own agent says, in a word or two.

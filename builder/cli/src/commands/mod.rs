@@ -7,6 +7,7 @@ pub mod completions;
 pub mod enroll;
 pub mod init;
 pub mod lab;
+pub mod logs;
 pub mod man_pages;
 pub mod mirror;
 pub mod plan;

@@ -165,6 +165,12 @@ fn show_node(node: &NodePlan) -> Outcome {
         "masked on a fresh machine: {}",
         node.masked_units.join(", ")
     ))?;
+    if !node.debconf.is_empty() {
+        line(format_args!(
+            "answered on a fresh machine: {}",
+            node.debconf.join(", ")
+        ))?;
+    }
     line(format_args!("files below /var/lib/rolesmith/conf:"))?;
     for file in &node.files {
         line(format_args!(
@@ -227,6 +233,7 @@ fn as_json(plan: &Plan) -> serde_json::Value {
             "files": n.files.iter().map(|f| json!(f.file)).collect::<Vec<_>>(),
             "secrets": n.secrets.iter().map(|s| s.as_str()).collect::<Vec<_>>(),
             "masked_units": n.masked_units,
+            "debconf": n.debconf,
         })).collect::<Vec<_>>(),
     })
 }

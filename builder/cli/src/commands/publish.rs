@@ -32,7 +32,7 @@ pub fn run(app: &App, args: &Publish) -> Outcome {
         None => app.dir.join(REPO_DIR),
     };
     let _lock = build::lock(app);
-    let plan = project::plan(app)?;
+    let plan = project::built_plan(app)?;
     let mut target = Target::new(&root, app.dir.join("dist/index-cache"));
     target.keep_generations = plan.fleet.repository.keep as usize;
     // Whoever sets SOURCE_DATE_EPOCH wants this Date; the clock alone must not go back.

@@ -14,6 +14,8 @@ use crate::{ROLESMITH, fleets};
 
 const PUBLISH: [&str; 2] = ["publish", "--without-agent"];
 const DAY: u64 = 86_400;
+/// In the facts, the certificate of the node's applications.
+const APPLICATION: &str = "nodes/one/application.pem";
 
 /// A fleet of the one node `one`, published.
 fn fleet() -> TestFleet {
@@ -114,6 +116,7 @@ fn public_key(fleet: &TestFleet, certificate: &str) -> Vec<u8> {
 fn a_roll_over_goes_step_by_step_and_each_is_refused_before_its_time() {
     let fleet = fleet();
     let (first_version, _, first) = published(&fleet);
+    let application = facts(&fleet, APPLICATION);
     let alone = facts(&fleet, "ca.pem");
     assert!(status(&fleet)["next"] == "next" && !fleet.read("identities.lock").contains("[ca]"));
     for early in ["switch", "retire"] {
@@ -148,6 +151,7 @@ fn a_roll_over_goes_step_by_step_and_each_is_refused_before_its_time() {
     let (version, _, still) = published(&fleet);
     let both = facts(&fleet, "ca.pem");
     assert!(version > first_version && still == first);
+    assert_eq!(facts(&fleet, APPLICATION), application);
     assert_eq!(both.matches("BEGIN CERTIFICATE").count(), 2);
     assert!(both.starts_with(alone.trim_end()), "the present one leads");
 
@@ -205,11 +209,19 @@ fn a_roll_over_goes_step_by_step_and_each_is_refused_before_its_time() {
     assert!(run.stderr.contains("issued anew by the present CA"));
     assert!(run.stderr.contains("go on with `rolesmith ca retire`"));
     let (_, _, second) = published(&fleet);
+    let second_application = facts(&fleet, APPLICATION);
     assert_ne!(first, second);
     assert_eq!(public_key(&fleet, &first), public_key(&fleet, &second));
+    assert_ne!(application, second_application);
+    assert_eq!(
+        public_key(&fleet, &application),
+        public_key(&fleet, &second_application)
+    );
     let switched = facts(&fleet, "ca.pem");
     for bundle in [&both, &switched] {
-        assert!(verifies(&fleet, bundle, &first) && verifies(&fleet, bundle, &second));
+        for certificate in [&first, &second, &application, &second_application] {
+            assert!(verifies(&fleet, bundle, certificate));
+        }
     }
     assert!(!fleet.run(&PUBLISH).stderr.contains("issued anew"));
     refused(
@@ -217,11 +229,22 @@ fn a_roll_over_goes_step_by_step_and_each_is_refused_before_its_time() {
         || step(&fleet, "retire", &taken),
         "one (shows the certificate from before)",
     );
+    // That of the applications has to be of the present one as well.
+    fleet.write("secrets/applications/one.pem", &application);
+    refused(
+        &fleet,
+        || step(&fleet, "retire", &told(&fleet)),
+        "one (its certificate was not issued anew: publish first)",
+    );
+    fleet.write("secrets/applications/one.pem", &second_application);
     step(&fleet, "retire", &told(&fleet)).succeeded();
     fleet.run(&PUBLISH).succeeded();
     let last = facts(&fleet, "ca.pem");
-    assert!(!verifies(&fleet, &last, &first) && verifies(&fleet, &last, &second));
+    for (former, present) in [(&first, &second), (&application, &second_application)] {
+        assert!(!verifies(&fleet, &last, former) && verifies(&fleet, &last, present));
+    }
     assert_eq!(published(&fleet).2, second);
+    assert_eq!(facts(&fleet, APPLICATION), second_application);
     assert_eq!(status(&fleet)["next"], "next");
     assert!(fleet.read("identities.lock").contains("[ca]\nsteps = 3\n"));
 }

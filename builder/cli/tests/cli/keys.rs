@@ -3,9 +3,11 @@
 use std::{
     fs::File,
     os::unix::fs::{PermissionsExt as _, symlink},
+    process::Command,
 };
 
-use rolesmith_testkit::{EPOCH, Run, TestFleet};
+use rolesmith_keys::ApplicationKey;
+use rolesmith_testkit::{EPOCH, Run, TestFleet, deb};
 
 use crate::{ROLESMITH, fleets};
 
@@ -65,6 +67,77 @@ fn certificates_are_renewed_in_their_last_third_and_check_tells_it_before() {
         years.stderr
     );
 }
+
+/// A node's applications get a certificate for the key that the machine itself works out, and nothing but that travels.
+#[test]
+fn applications_get_a_certificate_for_the_key_that_their_machine_works_out() {
+    let fleet = fleet();
+    let facts = |version: u32| {
+        let path = fleet.path(&format!("dist/packages/a-facts_{version}_all.deb"));
+        deb::file(&path, "./usr/lib/rolesmith/facts/nodes/one/application.pem")
+    };
+    let openssl = |arguments: &[&str], text: &str| {
+        fleet.write("../input.pem", text);
+        let mut command = Command::new("openssl");
+        command.args(arguments).arg("-in");
+        let output = command.arg(fleet.path("../input.pem")).output();
+        String::from_utf8(output.expect("openssl is there").stdout).expect("text")
+    };
+    // What the machine has is the key in its seed.
+    let derived = || {
+        let record: toml::Value = toml::from_str(&fleet.read("secrets/nodes/one.toml")).unwrap();
+        let key = record["key"].as_str().expect("text");
+        let seed = fleet.run(&["user-data", "one"]).succeeded().stdout.clone();
+        let line = key.lines().nth(1).expect("a key");
+        assert!(seed.contains(line) && !seed.contains("application"));
+        let key = ApplicationKey::of(key, "a", "one").unwrap();
+        openssl(&["pkey", "-pubout"], &key.to_pem())
+    };
+    let public = |certificate: &str| openssl(&["x509", "-noout", "-pubkey"], certificate);
+
+    build(&fleet, 0);
+    let first = facts(1);
+    let lock = fleet.read("rolesmith.lock");
+    assert_eq!(public(&first), derived());
+    assert!(public(&first).contains("BEGIN PUBLIC KEY"));
+    build(&fleet, 100);
+    assert_eq!(lock, fleet.read("rolesmith.lock"));
+    build(&fleet, 250);
+    let renewed = facts(2);
+    assert_ne!(first, renewed);
+    assert_eq!(public(&first), public(&renewed));
+    fleet.run(&["user-data", "one", "--replace"]).succeeded();
+    build(&fleet, 251);
+    let replaced = facts(3);
+    assert_ne!(public(&first), public(&replaced));
+    assert_eq!(public(&replaced), derived());
+
+    // The key is looked for in what is shipped, though it stands in no file of the operator's.
+    let record: toml::Value = toml::from_str(&fleet.read("secrets/nodes/one.toml")).unwrap();
+    let key = ApplicationKey::of(record["key"].as_str().expect("text"), "a", "one").unwrap();
+    fleet.write("roles/leak/role.toml", LEAK);
+    fleet.write("roles/leak/files/key", key.to_pem());
+    fleet.edit("fleet.toml", "[\"base\"]", "[\"base\", \"leak\"]");
+    let run = on_day(&fleet, 251, &["build", "--without-agent"]);
+    run.failed();
+    assert!(
+        run.stderr
+            .contains("nodes/one.toml (its applications' key)"),
+        "{}",
+        run.stderr
+    );
+}
+
+const LEAK: &str = r#"[role]
+summary = "ships what it must not"
+description = """
+Ships a key.
+"""
+
+[[files]]
+source = "files/key"
+path = "/usr/share/leak/key"
+"#;
 
 #[test]
 fn secrets_that_are_not_the_fleets_are_refused_before_anything_is_made() {

@@ -103,7 +103,9 @@ fn check_has_nothing_to_say_and_writes_nothing() {
         let run = fleet.run(&["check", "--strict"]);
         run.succeeded();
         assert!(
-            run.stderr.contains("is sound") && run.stderr.lines().count() == 1,
+            run.stderr.contains("is sound")
+                && run.stderr.contains("Without [mail]")
+                && run.stderr.lines().count() == 1,
             "{}: {}",
             name(&case),
             run.stderr
@@ -162,6 +164,7 @@ fn a_role_of_the_fleets_own_becomes_what_it_says() {
     }
     assert_eq!(deb::field(&worker, "Recommends"), "python3-setproctitle");
     assert_eq!(deb::field(&worker, "Conflicts"), "rq");
+    assert_eq!(deb::field(&worker, "Replaces"), "acme-app (<< 3)");
     let files = deb::contents(&worker);
     for (path, mode) in [
         ("./usr/lib/acme-worker/worker", "-rwxr-xr-x root/root"),
@@ -215,6 +218,14 @@ fn a_role_of_the_fleets_own_becomes_what_it_says() {
         own.starts_with("# jobs-1 of acme\nlisten = \"10.77.0.21:9100\"\n"),
         "{own}"
     );
+    let application = "application = [\"/etc/rolesmith/application.key\", \
+                       \"/usr/lib/rolesmith/facts/nodes/jobs-1/application.pem\"]\n";
+    assert!(own.ends_with(application), "{own}");
+    for name in ["app-1", "jobs-1"] {
+        let path = format!("{node}/{name}/application.pem");
+        let mode = deb::contents(&facts).remove(&path);
+        assert_eq!(mode.as_deref(), Some("-rw-r--r-- root/root"), "{path}");
+    }
     assert!(
         !own.contains("provider gave"),
         "a secret is in the facts: {own}"

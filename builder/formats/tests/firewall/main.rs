@@ -13,6 +13,7 @@ use rolesmith_formats::firewall::{
     Family, Matrix, NodePolicy, Policy, Sender, Side, Source, Target,
 };
 use rolesmith_model::{
+    applications::Applications,
     facts::Discovery,
     fleet::{Database, Fleet, Logs, Network, Node, Redis, Repository, Services, SigningKey},
     fleet_file::Upstream,
@@ -97,6 +98,7 @@ fn plan(machines: &[Machine], balanced: bool, dns: bool) -> Plan {
             health: BTreeMap::new(),
             secrets: Vec::new(),
             masked_units: Vec::new(),
+            debconf: Vec::new(),
         });
     }
     let fleet = Fleet {
@@ -121,6 +123,7 @@ fn plan(machines: &[Machine], balanced: bool, dns: bool) -> Plan {
             admin_ssh_keys: Vec::new(),
             load_balancer: balanced.then_some(BALANCER),
             agent_port: AGENT,
+            edge_port: 8443,
         },
         discovery: Discovery {
             dns,
@@ -143,6 +146,8 @@ fn plan(machines: &[Machine], balanced: bool, dns: bool) -> Plan {
                 retention_days: 30,
             },
         },
+        applications: Applications::default(),
+        mail: None,
         settings: BTreeMap::new(),
     };
     Plan {

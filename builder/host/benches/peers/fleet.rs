@@ -68,6 +68,9 @@ impl Example {
                 pem: identity.certificate().pem().to_owned(),
                 fingerprint: identity.certificate().fingerprint().to_owned(),
                 expires: identity.certificate().expires(),
+                application: secrets
+                    .ensure_application(&node.name, NOW)?
+                    .map(|certificate| certificate.pem().to_owned()),
             };
             certificates.insert(node.name.to_string(), certificate);
         }

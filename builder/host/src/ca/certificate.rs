@@ -1,5 +1,6 @@
 //! Certificates: public documents, read back from what was written.
 
+use rcgen::{KeyPair, PublicKeyData as _};
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
@@ -114,6 +115,15 @@ impl Certificate {
         self.authority_key.is_some() && self.authority_key == authority.subject_key
     }
 
+    /// Whether it is for that key (PKCS #8, PEM).
+    ///
+    /// # Errors
+    /// [`CaError::Make`] when that is no key.
+    pub fn is_for(&self, key: &str) -> Result<bool, CaError> {
+        let key = KeyPair::from_pem(key).map_err(CaError::make("a certificate's key"))?;
+        Ok(self.public_key == key.subject_public_key_info())
+    }
+
     /// DNS names that it is for.
     #[must_use]
     pub fn dns_names(&self) -> &[String] {
@@ -124,11 +134,6 @@ impl Certificate {
     #[must_use]
     pub fn uris(&self) -> &[String] {
         &self.uris
-    }
-
-    /// SubjectPublicKeyInfo (DER).
-    pub(crate) fn public_key(&self) -> &[u8] {
-        &self.public_key
     }
 }
 

@@ -111,6 +111,23 @@ impl Change {
         }
     }
 
+    /// A line of debconf-set-selections(1), as roles have it: package, question, type, value.
+    fn answer(line: &str) -> Self {
+        let mut words = line.splitn(4, ' ');
+        let mut next = || words.next().unwrap_or_default();
+        let (package, question, _, value) = (next(), next(), next(), next());
+        Self {
+            sentence: format!("answers {question} of {package}: {value}"),
+            call: format!(
+                "answer {} {} {} {}",
+                quote(package),
+                quote(question),
+                quote(value),
+                quote(line)
+            ),
+        }
+    }
+
     fn update(seed: &Seed) -> Self {
         Self {
             sentence: "reads the package lists (apt-get update)".to_owned(),
@@ -148,6 +165,12 @@ pub fn changes(seed: &Seed, probe: &Probe) -> Vec<Change> {
         .iter()
         .filter(|unit| !is_used(probe, unit));
     changes.extend(unused.map(|unit| Change::mask(unit)));
+    // What is installed has asked, and somebody has answered.
+    let unasked = seed.debconf.iter().filter(|line| {
+        let package = line.split(' ').next().unwrap_or_default();
+        !probe.has(package)
+    });
+    changes.extend(unasked.map(|line| Change::answer(line)));
     changes.extend(seed.files.iter().map(Change::file));
     changes.push(Change::update(seed));
     // Packages that were installed before have waited for the identity; no installation will tell the agent.

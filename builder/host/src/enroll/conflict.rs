@@ -50,7 +50,7 @@ pub struct Conflict {
 }
 
 /// Every code that there is.
-pub const CODES: [&str; 35] = [
+pub const CODES: [&str; 36] = [
     "address",
     "architecture",
     "clock",
@@ -66,6 +66,7 @@ pub const CODES: [&str; 35] = [
     "hostname",
     "interface",
     "iptables",
+    "mail-configuration",
     "management",
     "masked-units",
     "memory",

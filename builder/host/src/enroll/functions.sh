@@ -106,6 +106,14 @@ mask_unit() {
     result=changed
 }
 
+# answer PACKAGE QUESTION VALUE LINE: what debconf has to say for a package that is installed later.
+answer() {
+    if [ "$(debconf-show "$1" | sed -n "s|^[* ] $2: ||p")" != "$3" ]; then
+        printf '%s\n' "$4" | debconf-set-selections
+        result=changed
+    fi
+}
+
 # update_lists PACKAGE...: reads the repositories, and makes sure that they have the packages.
 update_lists() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 update

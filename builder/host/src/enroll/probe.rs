@@ -145,6 +145,8 @@ pub struct Probe {
     pub clusters: Vec<Cluster>,
     /// What nginx listens on: file, and the directive's parameters.
     pub nginx: Vec<(String, String)>,
+    /// Whether postfix has a configuration that no fleet gave it.
+    pub own_postfix: bool,
     /// Whether ufw is active.
     pub ufw: bool,
     /// Rules of iptables, without `-A`.
@@ -223,6 +225,7 @@ impl Probe {
                 .filter_map(|line| cluster(line))
                 .collect(),
             nginx: pairs(lines("nginx")),
+            own_postfix: lines("mail").contains(&"postfix"),
             ufw: lines("filters").contains(&"ufw active"),
             rules: after(lines("filters"), "rule "),
             drops: after(lines("filters"), "drop "),

@@ -106,6 +106,11 @@ nginx_sites() {
     done
 }
 
+# The first line of a configuration tells whether the role mail made it.
+mail() {
+    if [ -s /etc/postfix/main.cf ] && ! head -n 1 /etc/postfix/main.cf | grep -q '^# Made by rolesmith '; then echo postfix; fi
+}
+
 # Packet filters. iptables-save of either kind shows what is loaded and loads nothing.
 filters() {
     ufw status | sed -n 's/^Status: /ufw /p'
@@ -153,6 +158,7 @@ main() {
     section udp ss -H -lunp
     section clusters clusters
     section nginx nginx_sites
+    section mail mail
     section filters filters
     section managers managers
     section identity identity

@@ -118,6 +118,30 @@ impl Ssh {
         self.finish(command, script)
     }
 
+    /// Runs a program whose output goes where this one's goes, as it comes. Gives its exit status.
+    ///
+    /// # Errors
+    /// [`RemoteError`]. A program that fails is no error here.
+    pub fn pass_through(&self, script: &str) -> Result<i32, RemoteError> {
+        let mut command = self.shared();
+        command.arg(&self.target.host).arg("sh -s");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .spawn()
+            .map_err(RemoteError::Run)?;
+        if let Some(mut pipe) = child.stdin.take() {
+            // A program that ends early says why by its exit status. The script is shorter than what a pipe holds.
+            let _ = pipe.write_all(script.as_bytes());
+        }
+        match child.wait().map_err(RemoteError::Run)?.code() {
+            Some(CONNECTION) => {
+                Err(self.connection("the connection broke; ssh's own words stand above"))
+            }
+            Some(status) => Ok(status),
+            None => Err(self.connection("ssh was killed")),
+        }
+    }
+
     fn base(&self, port: Option<u16>) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-T", "-o"]);

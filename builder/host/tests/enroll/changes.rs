@@ -223,6 +223,10 @@ fn seed() -> Seed {
             file("/etc/rolesmith/node.json", false),
         ],
         masked_units: vec!["redis-server.service".into(), "pgbouncer.service".into()],
+        debconf: vec![
+            "postfix postfix/main_mailer_type select No configuration".into(),
+            "nginx nginx/installed boolean true".into(),
+        ],
         packages: vec!["acme-base".into(), "acme-redis".into()],
         admin_ssh_keys: vec!["ssh-ed25519 AAAAC3 ann".into()],
     }
@@ -234,10 +238,13 @@ fn sentences(changes: &[Change]) -> Vec<&str> {
 
 #[test]
 fn the_changes_are_those_of_a_seed_in_an_order_that_ends_with_the_identity() {
-    let used = plain_with(&[(
-        "units",
-        "active redis-server.service\nenabled redis-server.service",
-    )]);
+    let used = plain_with(&[
+        (
+            "units",
+            "active redis-server.service\nenabled redis-server.service",
+        ),
+        ("packages", "ii  nginx"),
+    ]);
     assert_eq!(
         sentences(&changes(&seed(), &used)),
         [
@@ -245,6 +252,8 @@ fn the_changes_are_those_of_a_seed_in_an_order_that_ends_with_the_identity() {
             "lets the key ann log in (/root/.ssh/authorized_keys)",
             // Not redis-server.service: somebody uses it.
             "masks pgbouncer.service: the node has an instance of its own",
+            // Not what nginx asked: it is installed.
+            "answers postfix/main_mailer_type of postfix: No configuration",
             "writes /etc/apt/sources.list.d/acme.sources",
             "writes /etc/rolesmith/secrets/redis-password, which is secret",
             "writes /etc/rolesmith/node.key, which is secret",

@@ -104,7 +104,7 @@ fn wanted() -> Expectations {
             "redis-server.service".to_owned(),
             "pgbouncer.service".to_owned(),
         ],
-        packages: ["chrony", "rsyslog"].map(str::to_owned).into(),
+        packages: ["chrony", "postfix", "rsyslog"].map(str::to_owned).into(),
         now: clock(),
     }
 }

@@ -66,5 +66,7 @@ pub(super) const ROWS: &[Row] = &[
     row(&[("nginx", "/etc/nginx/sites-enabled/shop 80\n/etc/nginx/sites-enabled/shop 443 ssl"), ( "tcp", "+LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:((\"nginx\",pid=1,fd=6))")], "nginx-sites", Blocks, "sites of its own: /etc/nginx/sites-enabled/shop", "80 and 443 to the load balancer alone", "edge"),
     row(&[("packages", "ii  nginx")], "nginx-sites", Note, "without a site of its own", "added to it", "nothing to do"),
     row(&[("packages", "+ii  ntpsec")], "replaced-packages", Blocks, "ntpsec is installed", "removes it for chrony", "/etc/chrony/sources.d"),
+    row(&[("packages", "+ii  exim4-daemon-light")], "replaced-packages", Blocks, "exim4-daemon-light is installed", "for postfix, by which mail is sent", "[mail] of fleet.toml"),
+    row(&[("packages", "+ii  postfix"), ("mail", "postfix")], "mail-configuration", Blocks, "/etc/postfix/main.cf", "goes as it says", "move that file away"),
     row(&[("packages", "+hi  syslog-ng-core")], "replaced-packages", Blocks, "syslog-ng-core", "for rsyslog, by which the system's log is written", "accept it"),
 ];

@@ -1,5 +1,6 @@
 //! Secrets, certificates, signatures by the gpg program and the search for leaks. openssl and gpgv are the judges.
 
+mod applications;
 mod certificates;
 mod gpg;
 mod pins;

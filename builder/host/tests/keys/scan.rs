@@ -7,6 +7,7 @@ use base64::{
 use proptest::prelude::*;
 use rolesmith_formats::openpgp::Signer as _;
 use rolesmith_host::{
+    identity::NodeIdentity,
     scan::{Form, Known, ScanError, SecretScan},
     secrets::Secrets,
 };
@@ -64,6 +65,8 @@ fn a_fleets_keys_are_found_and_its_public_documents_are_not() {
         .replace_node(&node("app-1"), "app-1.example.com", NOW)
         .unwrap();
     let value = secrets.ensure_value(&secret("session-key")).unwrap();
+    let application = secrets.ensure_application(&node("app-1"), NOW).unwrap();
+    let derived = |identity: &NodeIdentity| identity.application_key().unwrap().to_pem();
     let scan = SecretScan::new(secrets.all_values().unwrap()).unwrap();
     let (ca, archive) = (secrets.ca().unwrap(), secrets.signer().unwrap());
 
@@ -73,6 +76,7 @@ fn a_fleets_keys_are_found_and_its_public_documents_are_not() {
         ca.certificate().pem(),
         first.certificate().pem(),
         second.certificate().pem(),
+        application.unwrap().pem(),
         &public,
         &signed,
     ] {
@@ -89,6 +93,14 @@ fn a_fleets_keys_are_found_and_its_public_documents_are_not() {
         ("ca.toml", &ca.key_pem()),
         ("nodes/app-1.1.old", first.key_pem()),
         ("nodes/app-1.toml", second.key_pem()),
+        (
+            "nodes/app-1.1.old (its applications' key)",
+            &derived(&first),
+        ),
+        (
+            "nodes/app-1.toml (its applications' key)",
+            &derived(&second),
+        ),
         ("fleet/session-key", value.expose()),
     ] {
         let body: String = text

@@ -45,11 +45,14 @@ fn init_makes_keys_that_only_their_owner_may_read() {
     secrets
         .ensure_node(&node("app-1"), "app-1.example.com", NOW)
         .unwrap();
+    secrets.ensure_application(&node("app-1"), NOW).unwrap();
     secrets.ensure_value(&secret("session-key")).unwrap();
     let expected = [
         ("", 0o700),
         (".gitignore", 0o600),
         ("about.toml", 0o600),
+        ("applications", 0o700),
+        ("applications/app-1.pem", 0o600),
         ("archive.pgp", 0o600),
         ("ca.toml", 0o600),
         ("fleet", 0o700),

@@ -92,14 +92,18 @@ fn a_clean_boot_has_no_complaints_and_an_old_done_with_warnings_is_degraded() {
         start: Start::New,
         system: answers.system(),
         failed_units: answers.failed_units(),
-        cloud_init: answers.cloud_init(),
+        cloud_init: Some(answers.cloud_init()),
         network_problems: answers.network_problems(&[]),
         phases: answers.phases(),
     };
     assert_eq!(report.complaints(), [""; 0]);
+    // The machine outside the fleet has no cloud-init.
+    report.cloud_init = None;
+    assert!(report.is_clean());
     let text = format!("{text}2026-11-24 00:00:02,000 - stages.py[WARNING]: odd\n");
-    report.cloud_init = Answers::parse(&text).cloud_init();
-    assert_eq!(report.cloud_init.extended_status, "degraded done");
+    let cloud_init = Answers::parse(&text).cloud_init();
+    assert_eq!(cloud_init.extended_status, "degraded done");
+    report.cloud_init = Some(cloud_init);
     assert_eq!(report.complaints(), ["cloud-init warning: odd"]);
 }
 

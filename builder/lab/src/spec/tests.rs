@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::outside::{Balancer, ProxyProtocol};
 
 fn spec() -> LabSpec {
     let node = |name: &str, address: &str| NodeSpec {
@@ -14,6 +15,7 @@ fn spec() -> LabSpec {
     LabSpec {
         name: "acme".to_owned(),
         tree: TreeSpec {
+            purpose: Purpose::Node,
             suite: "trixie".to_owned(),
             cache_dir: "/var/cache/x".into(),
             key_extra: None,
@@ -26,6 +28,7 @@ fn spec() -> LabSpec {
             public_interface: "eth0".to_owned(),
         },
         nodes: vec![node("app-1", "10.77.0.11"), node("app-2", "10.77.0.12")],
+        outside: None,
         repository: None,
         hosts: vec![],
         state_dir: "/var/lib/x".into(),
@@ -68,6 +71,24 @@ fn contradictions_are_named() {
     assert!(
         complaint(|s| s.network.public_interface = "eth1".to_owned()).contains("both networks")
     );
+    let outside = |address: &str| {
+        Some(Outside {
+            address: address.parse().expect("an address"),
+            balancer: Balancer {
+                proxy: ProxyProtocol::V1,
+                backends: vec![],
+            },
+            forwarder: vec![],
+        })
+    };
+    assert!(complaint(|s| s.outside = outside("10.77.0.1")).contains("the lab's own"));
+    assert!(complaint(|s| s.outside = outside("10.79.0.2")).contains("does not fit"));
+    assert!(complaint(|s| s.outside = outside("10.77.0.11")).contains("is taken"));
+    let named = complaint(|s| {
+        s.outside = outside("10.77.0.2");
+        s.nodes[0].name = "outside".to_owned();
+    });
+    assert!(named.contains("outside the fleet has this name"), "{named}");
     assert!(complaint(|s| s.state_dir = "/a:b".into()).contains("overlayfs"));
     assert!(complaint(|s| s.state_dir = "a".into()).contains("not absolute"));
 }

@@ -3,6 +3,7 @@ use crate::Silent;
 
 fn spec(cache_dir: &Path) -> TreeSpec {
     TreeSpec {
+        purpose: Purpose::Node,
         suite: "trixie".to_owned(),
         cache_dir: cache_dir.to_owned(),
         key_extra: None,
@@ -44,6 +45,10 @@ fn every_input_changes_the_key_and_parts_do_not_run_together() {
         }),
         key(&TreeSpec {
             key_extra: Some("snapshot".to_owned()),
+            ..base.clone()
+        }),
+        key(&TreeSpec {
+            purpose: Purpose::Outside,
             ..base.clone()
         }),
         key(&sources(&["ab", "c"])),

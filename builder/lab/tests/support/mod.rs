@@ -11,7 +11,7 @@ use std::{
 };
 
 use rolesmith_lab::{
-    LabReport, LabSpec, Network, NodeSpec, Phase, Progress, Repository, TreeSpec, down,
+    LabReport, LabSpec, Network, NodeSpec, Phase, Progress, Purpose, Repository, TreeSpec, down,
 };
 
 /// Progress to standard error, which the test harness shows when a test fails.
@@ -118,6 +118,7 @@ impl Fleet {
         LabSpec {
             name: format!("test{}", self.number),
             tree: TreeSpec {
+                purpose: Purpose::Node,
                 suite: self.suite.clone(),
                 cache_dir: cache(),
                 key_extra: None,
@@ -139,6 +140,7 @@ impl Fleet {
                 .enumerate()
                 .map(|(at, name)| self.node(name, 11 + at as u8))
                 .collect(),
+            outside: None,
             repository: Some(Repository {
                 dir: self.directory.join("repo"),
                 host: "packages.test".to_owned(),

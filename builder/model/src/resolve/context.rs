@@ -4,17 +4,26 @@ use serde_json::{Map, Value, json};
 use tera::Context;
 
 use crate::{
-    facts::{ADDRESS_PLACEHOLDER, CA_FILE, KEY_FILE, NODES_DIR, placeholder},
-    fleet::{Fleet, Node},
+    applications,
+    facts::{
+        ADDRESS_PLACEHOLDER, APPLICATION_CERTIFICATE, APPLICATION_KEY_FILE, CA_FILE, KEY_FILE,
+        NODES_DIR, placeholder,
+    },
+    fleet::{Fleet, Mail, Node},
     fleet_file::Upstream,
     ids::RoleName,
     manifest::CONF_DIR,
     role::Role,
+    source::Sources,
 };
 
 /// Variables of scope "package" for a role.
 #[must_use]
-pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
+pub(super) fn package(fleet: &Fleet, role: &Role, sources: &Sources) -> Context {
+    let release = sources
+        .trees
+        .get(role.name.as_str())
+        .map_or("unbuilt", |tree| tree.digest.as_str());
     let mut context = Context::new();
     context.insert(
         "fleet",
@@ -33,6 +42,7 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
             "public_interface": fleet.network.public_interface,
             "load_balancer": fleet.network.load_balancer.map(|a| a.to_string()),
             "agent_port": fleet.network.agent_port,
+            "edge_port": fleet.network.edge_port,
         }),
     );
     let upstream = match fleet.repository.upstream {
@@ -46,6 +56,7 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
     context.insert("database", &fleet.services.database);
     context.insert("redis", &fleet.services.redis);
     context.insert("logs", &fleet.services.logs);
+    context.insert("mail", &fleet.mail.as_ref().map(describe_mail));
     let mut facts = Map::new();
     for layer in &role.layers {
         if let Some(suite) = layer.file.suites.get(fleet.suite.codename()) {
@@ -69,11 +80,25 @@ pub(super) fn package(fleet: &Fleet, role: &Role) -> Context {
     context.insert("role", &json!({ "name": role.name.as_str() }));
     context.insert("conf", &format!("{CONF_DIR}/{}", role.name));
     context.insert("package", &fleet.package_of(&role.name));
+    applications::extend_context(&mut context, fleet, &role.name, release);
     context
 }
 
 fn to_json(value: &toml::Value) -> Value {
     serde_json::to_value(value).expect("every TOML value has a JSON form")
+}
+
+/// What templates read as `mail`.
+fn describe_mail(mail: &Mail) -> Value {
+    json!({
+        "smarthost": mail.smarthost,
+        "port": mail.port,
+        "implicit_tls": mail.port == Mail::IMPLICIT_TLS,
+        "user": mail.user,
+        "to": mail.to,
+        "from_domain": mail.from_domain,
+        "ca": mail.ca.as_ref().map(|ca| &ca.pem),
+    })
 }
 
 /// Facts that templates read about a machine.
@@ -94,6 +119,7 @@ fn describe(fleet: &Fleet, node: &Node, roles: &[RoleName]) -> Value {
 pub(super) fn extend_for_node(
     context: &mut Context,
     fleet: &Fleet,
+    role: &RoleName,
     node: &Node,
     members: &[(&Node, &[RoleName])],
     secrets: &[&str],
@@ -109,17 +135,33 @@ pub(super) fn extend_for_node(
         .map(|(n, r)| describe(fleet, n, r))
         .collect();
     context.insert("members", &all);
+    applications::extend_node_context(context, fleet, role, node, members);
     let secret: Map<String, Value> = secrets
         .iter()
         .map(|name| (name.replace('-', "_"), Value::String(placeholder(name))))
         .collect();
     context.insert("secret", &Value::Object(secret));
+    // The databases that the role's machines make, where they are given the passwords for it.
+    let databases: Vec<Value> = fleet
+        .applications
+        .databases()
+        .filter(|service| secrets.contains(&service.database_secret().as_str()))
+        .map(|service| {
+            json!({
+                "name": service.database,
+                "password": placeholder(service.database_secret().as_str()),
+            })
+        })
+        .collect();
+    context.insert("databases", &databases);
     context.insert(
         "tls",
         &json!({
             "key": KEY_FILE,
             "cert": format!("{NODES_DIR}/{}/cert.pem", node.name),
             "ca": CA_FILE,
+            "application_key": APPLICATION_KEY_FILE,
+            "application_cert": format!("{NODES_DIR}/{}/{APPLICATION_CERTIFICATE}", node.name),
         }),
     );
 }

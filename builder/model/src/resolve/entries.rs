@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::files::inline;
 use crate::{finding::Findings, role::Layer, role_file::PortValue};
 
-pub(super) use cluster::cluster;
+pub(super) use cluster::{cluster, makes_databases};
 pub(super) use firewall::openings;
 pub(super) use health::health;
 pub(super) use jails::jails;

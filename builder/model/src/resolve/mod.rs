@@ -9,6 +9,7 @@ mod package;
 use std::collections::BTreeMap;
 
 use crate::{
+    applications::{SERVICE_PREFIX, SITE_PREFIX},
     archive_names::ArchiveNames,
     facts::DIGITALOCEAN_TOKEN,
     finding::{Findings, Place},
@@ -123,9 +124,10 @@ fn wanted_roles<'a>(fleet: &Fleet, roles: &'a Roles) -> Vec<&'a Role> {
 fn check_package_names(inputs: &Inputs<'_>, findings: &mut Findings) {
     let fleet = inputs.fleet;
     for role in &inputs.wanted {
+        let made = role.own().builtin;
+        let prefixes = [SERVICE_PREFIX, SITE_PREFIX];
         if FIXED_PACKAGES.contains(&role.name.as_str())
-            || role.name.as_str().starts_with("service-")
-            || role.name.as_str().starts_with("site-")
+            || !made && prefixes.iter().any(|p| role.name.as_str().starts_with(p))
         {
             findings.error(
                 "role::reserved-name",

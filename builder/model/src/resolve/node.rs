@@ -9,6 +9,7 @@ use super::{
     files::{self, Variables, inline},
 };
 use crate::{
+    applications::Service,
     facts::{NodeFile, placeholder},
     finding::{Findings, Place},
     fleet::Node,
@@ -58,16 +59,26 @@ pub(super) fn resolve(
         health: BTreeMap::new(),
         secrets: Vec::new(),
         masked_units: Vec::new(),
+        debconf: Vec::new(),
     };
+    let databases: Vec<SecretName> = fleet
+        .applications
+        .databases()
+        .map(Service::database_secret)
+        .collect();
     for role in &roles {
-        let secrets: Vec<&str> = role
+        let mut secrets: Vec<&str> = role
             .layers
             .iter()
             .flat_map(|l| &l.file.secrets)
             .map(|s| s.name.get_ref().as_str())
             .collect();
-        let mut context = context::package(fleet, role);
-        context::extend_for_node(&mut context, fleet, machine, &members, &secrets);
+        // Whoever may be the primary makes the databases of the services, with their passwords.
+        if entries::makes_databases(role) {
+            secrets.extend(databases.iter().map(SecretName::as_str));
+        }
+        let mut context = context::package(fleet, role, inputs.sources);
+        context::extend_for_node(&mut context, fleet, &role.name, machine, &members, &secrets);
         for layer in &role.layers {
             let mut paths = BTreeSet::new();
             for entry in layer.file.files.iter().filter(|f| f.scope == Scope::Node) {
@@ -92,6 +103,8 @@ pub(super) fn resolve(
             }
             plan.masked_units
                 .extend(layer.file.masked_units.iter().map(|u| u.get_ref().clone()));
+            plan.debconf
+                .extend(layer.file.debconf.iter().map(|a| a.get_ref().clone()));
         }
         for opening in entries::openings(role, inputs.roles, &context, findings) {
             add_opening(&mut plan.openings, opening, role, machine, inputs, findings);
@@ -107,6 +120,8 @@ pub(super) fn resolve(
     plan.secrets.dedup();
     plan.masked_units.sort();
     plan.masked_units.dedup();
+    plan.debconf.sort();
+    plan.debconf.dedup();
     one_owner_a_path(inputs, &roles, packages, findings);
     Some(plan)
 }
@@ -277,7 +292,7 @@ fn one_owner_a_path(
 
 /// Where a role says that it ships a path.
 fn entry_of(inputs: &Inputs<'_>, role: &Role, path: &str) -> Place {
-    let context = context::package(inputs.fleet, role);
+    let context = context::package(inputs.fleet, role, inputs.sources);
     let is_path = |text: &str| crate::template::render(text, &context).is_ok_and(|p| p == path);
     role.layers
         .iter()

@@ -1,5 +1,6 @@
 //! From a role to its package.
 
+mod debconf;
 mod files;
 mod relations;
 mod units;
@@ -26,7 +27,7 @@ pub(super) fn resolve(
     role: &Role,
     findings: &mut Findings,
 ) -> (Option<Package>, Option<RolePlan>) {
-    let context = context::package(inputs.fleet, role);
+    let context = context::package(inputs.fleet, role, inputs.sources);
     let mut work = Work {
         inputs,
         role,
@@ -58,11 +59,15 @@ pub(super) fn resolve(
     for layer in &role.layers {
         work.packaged_files(layer, findings);
         work.links(layer, findings);
+        work.trees(layer, findings);
         work.units(layer, findings);
         work.drop_ins(layer, findings);
+        work.readers(layer, findings);
         work.fragments(layer, findings);
         work.masked_units(layer, findings);
+        work.debconf(layer, findings);
         work.variables(layer, findings);
+        work.setting_ranges(layer, findings);
     }
     work.nothing_below_files(findings);
     work.generated(&name, findings);
@@ -164,6 +169,38 @@ impl Work<'_> {
                     "not letters, digits and underscores, beginning with a letter",
                     format!("rename it, such as {}", name.replace(['-', ' ', '.'], "_")),
                 );
+            }
+        }
+    }
+
+    /// Ranges are of settings that there are, and their defaults are in them.
+    fn setting_ranges(&self, layer: &Layer, findings: &mut Findings) {
+        for (key, range) in &layer.file.setting_ranges {
+            let name = key.get_ref();
+            let [least, largest] = range.get_ref();
+            match self.role.setting(name) {
+                Some(toml::Value::Integer(default)) if (least..=largest).contains(&default) => {}
+                Some(default @ toml::Value::Integer(_)) => findings.error(
+                    "role::setting-range",
+                    layer.place(range.span()),
+                    format!("the default of setting {name:?} is not in its range"),
+                    format!("it is {default}, and the range {least} to {largest}"),
+                    "write the least and the largest value, in this order, or another default",
+                ),
+                Some(default) => findings.error(
+                    "role::setting-range",
+                    layer.place(key.span()),
+                    format!("setting {name:?} cannot have a range"),
+                    format!("its default is a value of type {}", default.type_str()),
+                    "only whole numbers have one: remove the range",
+                ),
+                None => findings.error(
+                    "role::setting-range",
+                    layer.place(key.span()),
+                    format!("role {} has no setting {name:?}", self.role.name),
+                    "a range of a setting that is not declared",
+                    "declare it with its default under [settings], or remove the range",
+                ),
             }
         }
     }

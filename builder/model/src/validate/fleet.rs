@@ -1,6 +1,8 @@
 //! Checks a fleet.toml and makes a [`Fleet`] of it.
 
+mod applications;
 mod database;
+mod mail;
 mod network;
 mod nodes;
 mod settings;
@@ -150,6 +152,8 @@ impl Check<'_> {
         self.distinct_addresses(&file, network.as_ref());
         self.redis_fits(&file, &nodes, services.redis.max_memory);
         services.database.synchronous = self.database(&file, &nodes);
+        let mail = self.mail(&file, &mut nodes);
+        let applications = self.applications(&file, &nodes, &services);
         let settings = self.settings(&file);
         if self.findings.has_errors() {
             return None;
@@ -166,6 +170,8 @@ impl Check<'_> {
             discovery,
             nodes,
             services,
+            mail,
+            applications,
             settings,
         })
     }

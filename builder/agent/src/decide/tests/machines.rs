@@ -112,6 +112,7 @@ pub(super) fn fresh() -> Observed {
             private_interface: "eth1".to_owned(),
         }),
         roles: [("base".to_owned(), base), ("app".to_owned(), app)].into(),
+        application_key: None,
         certificates: "first".to_owned(),
         guard: Guard::default(),
         keeps_way_in: false,

@@ -26,6 +26,9 @@ fn effect(seen: &mut Observed, action: &Action) {
             }
             base.strays.retain(|path| !is_guarded(GUARDED_ROLE, path));
         }
+        Action::ApplicationKey { spec } => {
+            seen.application_key.as_mut().unwrap().installed = Some(spec.clone());
+        }
         Action::Install { role, path, spec } => {
             let files = &mut seen.roles.get_mut(role).unwrap().files;
             files
@@ -166,10 +169,16 @@ fn any_machine() -> impl Strategy<Value = Observed> {
         roles,
         any::<bool>(),
         any::<bool>(),
+        prop::option::of(any_file()),
         prop::option::of(any::<u32>()),
     )
-        .prop_map(|(roles, seed, rebooted, changes)| {
+        .prop_map(|(roles, seed, rebooted, key, changes)| {
             let mut seen = machine(roles);
+            seen.application_key = key.map(|(wanted, installed)| WantedFile {
+                path: "/etc/rolesmith/application.key".to_owned(),
+                wanted,
+                installed,
+            });
             super::identity(&mut seen).origin = if seed { Origin::Seed } else { Origin::Enroll };
             if let Some(changes) = changes {
                 run(&mut seen, Cut::Never);
@@ -238,6 +247,9 @@ fn change(seen: &mut Observed, mut changes: u32) {
     facts(seen).version = 8;
     if next() {
         seen.certificates = "second".to_owned();
+        if let Some(key) = &mut seen.application_key {
+            key.wanted = key.wanted.clone().map(|_| spec("newer"));
+        }
     }
     for role in seen.roles.values_mut() {
         if next() {

@@ -2,7 +2,7 @@ use rcgen::{ExtendedKeyUsagePurpose, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 
 use super::*;
-use crate::net::testing::{Authority, DAY, Fleet, Wish, der, now, wish};
+use crate::net::testing::{Authority, DAY, Fleet, Wish, application, der, now, wish};
 
 fn book(fleet: &Fleet) -> Book {
     Book::new(&fleet.facts, fleet.authority.pem.as_bytes(), &fleet.bytes()).unwrap()
@@ -133,6 +133,26 @@ fn a_certificate_is_good_only_for_what_it_says() {
             .word(),
         "foreign"
     );
+}
+
+/// A service of a node may not speak for the node, though the CA signed what it shows; nor may one whose certificate is the
+/// very one that the facts name for a member.
+#[test]
+fn the_certificate_of_a_nodes_applications_is_no_members() {
+    let mut fleet = Fleet::new(&["n1", "n2"]);
+    let (_, pem) = application(&fleet, "n1");
+    let word = |book: &Book, side| {
+        let refusal = book.judge(&[der(&pem)], side, now()).unwrap_err();
+        refusal.word()
+    };
+    let before = book(&fleet);
+    assert_eq!(word(&before, Side::Client), "no-identity");
+    assert_eq!(word(&before, Side::Server), "foreign");
+    let open = before.judge_open(&[der(&pem)], Side::Client, now());
+    assert_eq!(open.unwrap_err().word(), "no-identity");
+    fleet.certify("n1", pem.clone());
+    assert_eq!(word(&book(&fleet), Side::Client), "no-identity");
+    assert_eq!(word(&book(&fleet), Side::Server), "foreign");
 }
 
 #[test]

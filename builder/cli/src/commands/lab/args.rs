@@ -134,6 +134,16 @@ pub enum LabCommand {
         /// What to write: JSON
         plan: PathBuf,
     },
+    /// Lead ports of this machine's loopback address into the lab
+    #[command(name = "__forward", hide = true)]
+    Forward {
+        /// The lab's network namespace
+        #[arg(long)]
+        namespace: PathBuf,
+        /// From where to where
+        #[arg(long = "forward", value_name = "PORT=ADDRESS:PORT")]
+        forwards: Vec<rolesmith_lab::Forward>,
+    },
     /// Serve the repository inside the lab
     #[command(name = "__serve", hide = true)]
     Serve {

@@ -1,7 +1,7 @@
 //! What the program prints about itself: schemas, completions, manual pages.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -48,14 +48,16 @@ fn misfit(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<Strin
     let kind = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
+    let fits = |wanted: &Value| wanted == kind || (wanted == "number" && kind == "integer");
     let allowed = match &schema["type"] {
-        Value::String(one) => one == kind,
-        Value::Array(many) => many.iter().any(|t| t == kind),
+        one @ Value::String(_) => fits(one),
+        Value::Array(many) => many.iter().any(fits),
         _ => true,
     };
     if !allowed {
@@ -183,9 +185,13 @@ fn schemas_are_json_schemas_for_others_too() {
     const CHECK: &str = "import json, sys\nimport jsonschema\nfor schema, values in json.load(sys.stdin):\n    \
         kind = jsonschema.validators.validator_for(schema)\n    kind.check_schema(schema)\n    \
         for value in values:\n        kind(schema).validate(value)\n";
-    for kind in ["fleet", "role"] {
+    for (kind, title) in [
+        ("fleet", "fleet.toml"),
+        ("role", "role.toml"),
+        ("perf", "performance line"),
+    ] {
         let schema = schema(kind);
-        assert_eq!(schema["title"], format!("{kind}.toml"));
+        assert_eq!(schema["title"], title);
         assert!(
             schema["$schema"]
                 .as_str()
@@ -219,6 +225,64 @@ fn schemas_are_json_schemas_for_others_too() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Whoever reads a line finds each of its members explained, and a whole line that the schema accepts.
+#[test]
+fn performance_lines_are_what_their_page_says() {
+    let schema = schema("perf");
+    let page = include_str!("../../../../../docs/perf.md");
+    let named: BTreeSet<&str> = page.split('`').skip(1).step_by(2).collect();
+    let explained = |name: &str| {
+        named
+            .iter()
+            .any(|code| code.trim_end_matches("[]").rsplit('.').next() == Some(name))
+    };
+    let mut members = BTreeSet::new();
+    collect_members(&schema, &mut members);
+    assert!(members.len() > 150, "{members:?}");
+    let missing: Vec<_> = members.iter().filter(|name| !explained(name)).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/perf.md does not tell of {missing:?}"
+    );
+    let line: Value =
+        serde_json::from_str(include_str!("../../../../../docs/perf-line.json")).expect("JSON");
+    assert_eq!(misfit(&schema, &schema, &line, ""), None);
+    let typed: rolesmith_model::perf::PerfLine =
+        serde_json::from_value(line.clone()).expect("a line");
+    let written = serde_json::to_value(typed).expect("JSON");
+    assert_eq!(fractions(written), fractions(line));
+}
+
+/// JSON has one kind of number: 0 and 0.0 are the same (RFC 8259, 6).
+fn fractions(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or(Value::Null, Value::from),
+        Value::Array(values) => values.into_iter().map(fractions).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, fractions(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+fn collect_members(schema: &Value, members: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::Object(properties)) = object.get("properties") {
+                members.extend(properties.keys().cloned());
+            }
+            object
+                .values()
+                .for_each(|value| collect_members(value, members));
+        }
+        Value::Array(list) => list
+            .iter()
+            .for_each(|value| collect_members(value, members)),
+        _ => {}
+    }
 }
 
 #[test]

@@ -10,9 +10,9 @@ use super::{
 const REDIS_PORT: u16 = 6379;
 
 /// Packages of which Debian lets one of a kind be installed: that of the roles, those that apt removes for it, what they do,
-/// and where it is told more. systemd-timesyncd gives way too, which nobody misses. (Virtual packages time-daemon and
-/// system-log-daemon.)
-const ONE_OF_A_KIND: [(&str, &[&str], &str, &str); 2] = [
+/// and where it is told more. systemd-timesyncd gives way too, which nobody misses. (Virtual packages time-daemon,
+/// system-log-daemon and mail-transport-agent.)
+const ONE_OF_A_KIND: [(&str, &[&str], &str, &str); 3] = [
     (
         "chrony",
         &["ntpsec", "openntpd"],
@@ -30,6 +30,23 @@ const ONE_OF_A_KIND: [(&str, &[&str], &str, &str); 2] = [
         "the system's log is written",
         "/etc/rsyslog.d",
     ),
+    (
+        "postfix",
+        &[
+            "exim4-daemon-light",
+            "exim4-daemon-heavy",
+            "sendmail-bin",
+            "courier-mta",
+            "opensmtpd",
+            "msmtp-mta",
+            "nullmailer",
+            "dma",
+            "ssmtp",
+            "esmtp-run",
+        ],
+        "mail is sent",
+        "[mail] of fleet.toml",
+    ),
 ];
 
 pub(super) fn find(probe: &Probe, wanted: &Expectations, found: &mut Vec<Conflict>) {
@@ -37,6 +54,7 @@ pub(super) fn find(probe: &Probe, wanted: &Expectations, found: &mut Vec<Conflic
     redis(probe, wanted, found);
     masked(probe, wanted, found);
     replaced(probe, wanted, found);
+    mail(probe, wanted, found);
 }
 
 fn databases(probe: &Probe, wanted: &Expectations, found: &mut Vec<Conflict>) {
@@ -171,6 +189,21 @@ fn replaced(probe: &Probe, wanted: &Expectations, found: &mut Vec<Conflict>) {
             ),
         );
     }
+}
+
+/// A fresh machine's postfix has no configuration but the fleet's.
+fn mail(probe: &Probe, wanted: &Expectations, found: &mut Vec<Conflict>) {
+    if !wanted.packages.contains("postfix") || !probe.own_postfix {
+        return;
+    }
+    add(
+        found,
+        "mail-configuration",
+        Blocks,
+        "postfix has a configuration of this machine's own, /etc/postfix/main.cf",
+        "it stays: what this machine mails, the alarms of its agent included, goes as it says and not as [mail] does",
+        "accept it; or move that file away before the packages are installed, then the node brings the fleet's",
+    );
 }
 
 /// Whether a unit runs or is there by somebody's will.

@@ -6,11 +6,23 @@ use tera::Context;
 
 use crate::{
     finding::Findings,
-    manifest::{Cluster, ClusterKind},
+    manifest::{Cluster, ClusterKind, WITNESS_ROLE},
     plan::PackagedFile,
     resolve::files::inline,
-    role::Role,
+    role::{Layer, Role},
 };
+
+/// Whether its machines may be the primary, which makes the databases of the fleet's services.
+pub(in crate::resolve) fn makes_databases(role: &Role) -> bool {
+    let kind = |layer: &Layer| layer.file.cluster.as_ref()?.get_ref().kind.clone();
+    role.name.as_str() != WITNESS_ROLE
+        && role
+            .layers
+            .iter()
+            .rev()
+            .find_map(kind)
+            .is_some_and(|kind| kind.get_ref() == "postgresql")
+}
 
 /// How the role joins its cluster; the uppermost layer that says so counts.
 pub(in crate::resolve) fn cluster(

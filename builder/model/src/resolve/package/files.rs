@@ -12,7 +12,7 @@ use crate::{
     resolve::files::{self, Loaded, Variables, inline},
     role::Layer,
     role_file::Scope,
-    source::SourceId,
+    source::{SourceId, TreeEntry},
 };
 
 impl Work<'_> {
@@ -230,5 +230,82 @@ impl Work<'_> {
             };
             self.add(file, None, place, findings);
         }
+    }
+
+    /// Whole directories: those of services and sites, which were read or built before, and directories of the role.
+    pub(super) fn trees(&mut self, layer: &Layer, findings: &mut Findings) {
+        for entry in &layer.file.trees {
+            let place = layer.place(entry.path.span());
+            let Some(path) = inline(layer, &entry.path, self.context, findings) else {
+                continue;
+            };
+            if !lint::path(&path, &place, findings) {
+                continue;
+            }
+            let sources = self.inputs.sources;
+            let made = sources.trees.get(self.role.name.as_str());
+            let prefix = format!("{}/", entry.source.get_ref().trim_end_matches('/'));
+            let mut found = false;
+            for (below, what) in made.iter().flat_map(|tree| &tree.entries) {
+                found = true;
+                let (content, mode) = match what {
+                    TreeEntry::File { bytes, executable } => {
+                        let mode = if *executable { 0o755 } else { 0o644 };
+                        (Content::File(bytes.clone()), mode)
+                    }
+                    TreeEntry::Link(target) => (Content::Symlink(target.clone()), 0o777),
+                };
+                self.tree_file(format!("{path}/{below}"), content, mode, &place, findings);
+            }
+            if made.is_none() {
+                for (name, id) in layer
+                    .files
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(&prefix))
+                {
+                    found = true;
+                    let bytes = sources.get(*id).bytes.clone();
+                    let mode = if bytes.starts_with(b"#!") {
+                        0o755
+                    } else {
+                        0o644
+                    };
+                    let path = format!("{path}/{}", &name[prefix.len()..]);
+                    self.tree_file(path, Content::File(bytes), mode, &place, findings);
+                }
+            }
+            // What was not built yet is missing, and that is told where somebody wants to pack it.
+            if !found && !layer.builtin {
+                findings.error(
+                    "role::missing-tree",
+                    layer.place(entry.source.span()),
+                    format!(
+                        "role {} has no directory {:?}",
+                        layer.name,
+                        entry.source.get_ref()
+                    ),
+                    "nothing in the role's directory begins with it",
+                    "create it, or remove the entry",
+                );
+            }
+        }
+    }
+
+    fn tree_file(
+        &mut self,
+        path: String,
+        content: Content,
+        mode: u32,
+        place: &Place,
+        findings: &mut Findings,
+    ) {
+        let file = PackagedFile {
+            path,
+            content,
+            mode,
+            conffile: false,
+            origin: Origin::Generated("[[trees]]"),
+        };
+        self.add(file, None, place.clone(), findings);
     }
 }

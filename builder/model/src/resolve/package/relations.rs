@@ -1,4 +1,4 @@
-//! Depends, Recommends and Conflicts (Policy 7).
+//! Depends, Recommends, Conflicts and Replaces (Policy 7).
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,8 @@ impl Work<'_> {
         findings: &mut Findings,
     ) -> (BTreeMap<&'static str, Vec<String>>, Vec<String>) {
         let fleet = self.inputs.fleet;
-        let (mut depends, mut recommends, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut depends, mut recommends) = (Vec::new(), Vec::new());
+        let (mut conflicts, mut replaces) = (Vec::new(), Vec::new());
         let mut debian = Vec::new();
         for required in &self.role.requires {
             depends.push(fleet.package_of(required));
@@ -62,6 +63,9 @@ impl Work<'_> {
             for entry in &dependencies.conflicts {
                 self.relation(layer, entry, &mut conflicts, None, Unknown::Fine, findings);
             }
+            for entry in &dependencies.replaces {
+                self.relation(layer, entry, &mut replaces, None, Unknown::Fine, findings);
+            }
             for key in layer.file.suites.keys() {
                 let name = key.get_ref();
                 if name.parse::<crate::ids::Suite>().is_err() {
@@ -86,6 +90,7 @@ impl Work<'_> {
             ("Depends", depends),
             ("Recommends", recommends),
             ("Conflicts", conflicts),
+            ("Replaces", replaces),
         ] {
             if !list.is_empty() {
                 relations.insert(field, list);
@@ -143,7 +148,7 @@ impl Work<'_> {
         let why = match unknown {
             Unknown::Fatal => Some("apt could not install the role"),
             Unknown::Unwanted => Some("apt would never install it"),
-            // Packages from elsewhere are what roles may well conflict with.
+            // Packages from elsewhere are what roles may well conflict with, and files come from packages that are none any more.
             Unknown::Fine => None,
         };
         if let Some(why) = why

@@ -119,6 +119,29 @@ impl Work<'_> {
         }
     }
 
+    pub(super) fn readers(&mut self, layer: &Layer, findings: &mut Findings) {
+        for entry in &layer.file.readers {
+            let unit = entry.unit.get_ref();
+            if !syntax::unit_name(unit) {
+                findings.error(
+                    "role::unit-name",
+                    layer.place(entry.unit.span()),
+                    format!("{unit:?} is not a unit's name"),
+                    "a unit of this name reads the role's files (systemd.unit(5))",
+                    "write it with its suffix, such as nginx.service",
+                );
+                continue;
+            }
+            self.manage(ManagedUnit {
+                name: unit.clone(),
+                start: Start::Never,
+                on_change: entry.on_change,
+                on_certificate: entry.on_certificate,
+                own: false,
+            });
+        }
+    }
+
     /// A unit that the agent looks after; a later layer's word counts.
     fn manage(&mut self, unit: ManagedUnit) {
         self.units.retain(|known| known.name != unit.name);

@@ -8,7 +8,7 @@ use crate::{
     fleet::Node,
     fleet_file::FleetFile,
     ids::{NodeName, RoleName},
-    manifest::WITNESS_ROLE,
+    manifest::{CLIENT_ROLE, WITNESS_ROLE},
     role::Role,
 };
 
@@ -18,10 +18,11 @@ struct Part<'a> {
     role: Range<usize>,
 }
 
-/// Who holds the database and who only votes.
+/// Who holds the database, who only votes, and who reaches it.
 struct Shape<'a> {
     data: Vec<Part<'a>>,
     witnesses: Vec<Part<'a>>,
+    clients: Vec<Part<'a>>,
 }
 
 impl Shape<'_> {
@@ -56,12 +57,14 @@ impl Check<'_> {
         let mut shape = Shape {
             data: Vec::new(),
             witnesses: Vec::new(),
+            clients: Vec::new(),
         };
         // What is left out was told already, and without it nothing of this would be true.
         let mut sound = nodes.len() == file.nodes.len();
         for node in nodes.values() {
             let data = self.part(node, forms_database);
             let witness = self.part(node, |role| role.name.as_str() == WITNESS_ROLE);
+            let client = self.part(node, |role| role.name.as_str() == CLIENT_ROLE);
             if let (Some((role, _)), Some((_, span))) = (&data, &witness) {
                 sound = false;
                 self.error(
@@ -84,6 +87,9 @@ impl Check<'_> {
             shape
                 .witnesses
                 .extend(witness.map(|(_, role)| Part { node: name, role }));
+            shape
+                .clients
+                .extend(client.map(|(_, role)| Part { node: name, role }));
         }
         if sound
             && let Some(witness) = shape.witnesses.first()
@@ -99,6 +105,22 @@ impl Check<'_> {
                 ),
                 "there is nothing that it could vote about",
                 "give the nodes that are to hold it \"db-primary-capable\", or remove the role",
+            );
+        }
+        if sound
+            && let Some(client) = shape.clients.first()
+            && shape.data.is_empty()
+        {
+            sound = false;
+            self.error(
+                "fleet::client-without-database",
+                client.role.clone(),
+                format!(
+                    "node {} is to reach the database, and no node has it",
+                    client.node
+                ),
+                "its pooler would have nowhere to lead to",
+                "give the nodes that are to hold it \"db-primary-capable\", or remove what needs it here",
             );
         }
         if sound {

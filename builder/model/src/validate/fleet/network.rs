@@ -118,6 +118,7 @@ impl Check<'_> {
             .as_ref()
             .and_then(|lb| self.address(lb, private, "load balancer"));
         let agent_port = self.port("agent_port", entry.agent_port.as_ref(), AGENT_PORT);
+        let edge_port = self.port("edge_port", entry.edge_port.as_ref(), 8443);
         Some(Network {
             private: private?,
             private_interface,
@@ -129,6 +130,7 @@ impl Check<'_> {
                 .collect(),
             load_balancer,
             agent_port,
+            edge_port,
         })
     }
 

@@ -6,11 +6,15 @@ use toml::Spanned;
 
 use super::Check;
 use crate::{
+    facts::application_name,
     finding::Place,
     fleet::{Network, Node},
     fleet_file::{FleetFile, NodeEntry},
     ids::{NodeName, RoleName},
 };
+
+/// Most characters of a common name in a certificate (RFC 5280, appendix A.1).
+const COMMON_NAME: usize = 64;
 
 impl Check<'_> {
     pub(super) fn node(
@@ -33,6 +37,21 @@ impl Check<'_> {
                 return None;
             }
         };
+        let length = name.as_str().len();
+        let more = application_name(name.as_str()).len() - length;
+        if length + more > COMMON_NAME {
+            self.error(
+                "fleet::node-name",
+                key.span(),
+                format!(
+                    "the node's name has {length} characters; at most {} are allowed",
+                    COMMON_NAME - more
+                ),
+                "its applications get a certificate for application.NAME, which has at most 64 (RFC 5280, ub-common-name)",
+                "shorten it",
+            );
+            return None;
+        }
         if entry.roles.get_ref().is_empty() {
             self.error(
                 "fleet::no-roles",

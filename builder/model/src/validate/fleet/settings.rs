@@ -1,9 +1,9 @@
 //! [settings.ROLE]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::Check;
-use crate::{archive_names::closest, fleet::SettingValue, fleet_file::FleetFile};
+use crate::{archive_names::closest, fleet::SettingValue, fleet_file::FleetFile, role::Role};
 
 impl Check<'_> {
     pub(super) fn settings(
@@ -70,7 +70,26 @@ impl Check<'_> {
                         &format!("this is a value of type {}", value.get_ref().type_str()),
                         format!("its default is {default}"),
                     ),
-                    Some(_) => {
+                    Some(default) => {
+                        if let Some(range) = missed_range(role, key.get_ref(), value.get_ref()) {
+                            self.error(
+                                "fleet::setting-range",
+                                value.span(),
+                                format!(
+                                    "setting {:?} cannot be {}",
+                                    key.get_ref(),
+                                    value.get_ref()
+                                ),
+                                &format!(
+                                    "role {} takes {} to {}",
+                                    role.name,
+                                    range.start(),
+                                    range.end()
+                                ),
+                                format!("its default is {default}"),
+                            );
+                            continue;
+                        }
                         of_role.insert(
                             key.get_ref().clone(),
                             SettingValue {
@@ -85,4 +104,11 @@ impl Check<'_> {
         }
         all
     }
+}
+
+/// The range of the setting, where the value is not in it.
+fn missed_range(role: &Role, name: &str, value: &toml::Value) -> Option<RangeInclusive<i64>> {
+    let number = value.as_integer()?;
+    role.setting_range(name)
+        .filter(|range| !range.contains(&number))
 }

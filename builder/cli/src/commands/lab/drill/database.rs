@@ -1,6 +1,7 @@
 //! The fleet's database as its own servers show it, asked without the agents: what is judged must not be the judge.
 
 use rolesmith_lab::{Lab, RunState};
+use rolesmith_model::manifest::{CLIENT_ROLE, WITNESS_ROLE};
 use rolesmith_model::plan::Plan;
 
 use super::super::lab_failure;
@@ -18,6 +19,8 @@ pub const TABLE: &str = "ledger";
 pub struct Database {
     /// Names of the nodes with data, sorted.
     pub nodes: Vec<String>,
+    /// Names of the nodes without data that have a pooler, sorted.
+    pub clients: Vec<String>,
     /// Names of the voters without data, sorted.
     pub witnesses: Vec<String>,
     /// PostgreSQL's port.
@@ -63,12 +66,20 @@ impl Database {
                 "drills write into it: give nodes the role db-primary-capable",
             ));
         }
+        let mut clients = with(CLIENT_ROLE);
+        clients.retain(|name| !nodes.contains(name));
         Ok(Database {
             nodes,
-            witnesses: with("db-witness"),
+            clients,
+            witnesses: with(WITNESS_ROLE),
             port: plan.fleet.services.database.port,
             pooler_port: plan.fleet.services.database.pooler_port,
         })
+    }
+
+    /// The nodes on which programs reach it.
+    pub fn served(&self) -> impl Iterator<Item = &String> {
+        self.nodes.iter().chain(&self.clients)
     }
 
     /// Runs SQL as the superuser on a node's own server; gives what was printed, or what went wrong.

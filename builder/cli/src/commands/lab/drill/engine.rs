@@ -140,8 +140,8 @@ impl Run<'_> {
     /// Starts the writers, waits until each through a pooler is served, and lets the control pass.
     fn begin(&mut self, lab: &Lab) -> Outcome {
         let mut waiting = Vec::new();
-        for node in self.setting.database.nodes.clone() {
-            let names = self.start_writers(lab, &node)?;
+        for node in self.setting.database.served() {
+            let names = self.start_writers(lab, node)?;
             waiting.extend(names.into_iter().filter(|name| name.contains("-pooler-")));
         }
         let end = Instant::now() + BEGIN_LIMIT;
@@ -402,7 +402,7 @@ impl Run<'_> {
             // Units that wait for the rest of the fleet may be among them; whether it becomes healthy is seen in the end.
             self.event(EventKind::Seen, format!("{node}: {complaint}"), vec![]);
         }
-        if self.setting.database.nodes.iter().any(|name| name == node) {
+        if self.setting.database.served().any(|name| name == node) {
             let lab = self.lab()?;
             self.start_writers(&lab, node)?;
         }

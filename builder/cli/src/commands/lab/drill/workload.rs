@@ -52,7 +52,7 @@ impl Workload {
         })
     }
 
-    /// Starts a node's writers: some through its pooler, one on its own server. Gives their names.
+    /// Starts a node's writers: some through its pooler, one on its own server where it has one. Gives their names.
     pub fn start(
         &mut self,
         lab: &Lab,
@@ -61,8 +61,9 @@ impl Workload {
         address: Ipv4Addr,
     ) -> Outcome<Vec<String>> {
         let pooled = POOLED.div_ceil(database.nodes.len()).max(2);
+        let own = database.nodes.iter().any(|name| name == node);
         let ways = std::iter::repeat_n((Via::Pooler, database.pooler_port), pooled)
-            .chain([(Via::Direct, database.port)]);
+            .chain(own.then_some((Via::Direct, database.port)));
         let mut writers = Vec::new();
         for (number, (via, port)) in ways.enumerate() {
             self.started += 1;

@@ -1,0 +1,130 @@
+//! The lab's machine outside the fleet: what it is to be for this fleet.
+
+use std::path::Path;
+
+use rolesmith_lab::{
+    Backend, BackendStatus, Balancer, Forward, OUTSIDE, Outside, OutsideStatus, ProxyProtocol,
+};
+use rolesmith_model::plan::Plan;
+
+/// The role whose nodes are behind the load balancer.
+const EDGE: &str = "edge";
+
+/// The machine, where the fleet has a load balancer. `program` is this one.
+pub fn outside(plan: &Plan, program: &Path) -> Option<Outside> {
+    let address = plan.fleet.network.load_balancer?;
+    let edges = plan
+        .nodes
+        .iter()
+        .filter(|node| node.roles.iter().any(|role| role.as_str() == EDGE));
+    let backends = edges.filter_map(|node| {
+        Some(Backend {
+            name: node.name.to_string(),
+            // One that has no address yet is not in the lab either.
+            address: plan.fleet.nodes[&node.name].address?,
+        })
+    });
+    Some(Outside {
+        address,
+        balancer: Balancer {
+            proxy: ProxyProtocol::default(),
+            backends: backends.collect(),
+        },
+        forwarder: vec![program.into(), "lab".into(), "__forward".into()],
+    })
+}
+
+/// Whether this name is that of the machine, in a lab of this fleet.
+pub fn is(plan: &Plan, name: &str) -> bool {
+    name == OUTSIDE && plan.fleet.network.load_balancer.is_some()
+}
+
+/// What to open in a browser on this machine, one a port that leads to the load balancer.
+pub fn urls(forwards: &[Forward]) -> Vec<String> {
+    forwards
+        .iter()
+        .filter_map(|forward| match forward.to.port() {
+            443 => Some(format!("https://127.0.0.1:{}/", forward.port)),
+            80 => Some(format!("http://127.0.0.1:{}/health", forward.port)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What `lab status` says of the load balancer: where it is, and what it thinks of each node.
+pub fn lines(outside: &OutsideStatus, backends: &[BackendStatus]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !outside.forwards.is_empty() {
+        let urls = urls(&outside.forwards).join(" and ");
+        lines.push(format!("load balancer: {urls}"));
+    }
+    // The other port goes by the check of this one.
+    for checked in backends.iter().filter(|backend| backend.check.is_some()) {
+        let of_node = backends.iter().filter(|one| one.node == checked.node);
+        let connections: u64 = of_node.map(|one| one.connections).sum();
+        let check = checked.check.as_deref().unwrap_or_default();
+        let code = checked
+            .code
+            .map_or_else(String::new, |code| format!(" {code}"));
+        lines.push(format!(
+            "load balancer: {} is {} for {} s (last check {check}{code}, {connections} connections)",
+            checked.node, checked.state, checked.since
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+
+    use rolesmith_lab::{NodeStatus, RunState};
+
+    use super::*;
+
+    #[test]
+    fn a_node_has_one_line_for_both_ports() {
+        let public = [203, 0, 113, 2].into();
+        let forward = |port, to| Forward {
+            port,
+            to: SocketAddrV4::new(public, to),
+        };
+        let outside = OutsideStatus {
+            machine: NodeStatus {
+                name: OUTSIDE.to_owned(),
+                roles: vec![],
+                address: [10, 77, 0, 2].into(),
+                public_address: public,
+                state: RunState::Running,
+                pid: None,
+                memory: None,
+                frozen: false,
+            },
+            forwards: vec![forward(8443, 443), forward(40_000, 80)],
+        };
+        let http = BackendStatus {
+            service: "http".to_owned(),
+            node: "app-1".to_owned(),
+            state: "DOWN".to_owned(),
+            since: 7,
+            check: Some("L7STS".to_owned()),
+            code: Some(503),
+            connections: 1,
+            total: 9,
+        };
+        let https = BackendStatus {
+            service: "https".to_owned(),
+            check: None,
+            code: None,
+            connections: 2,
+            ..http.clone()
+        };
+        assert_eq!(
+            lines(&outside, &[http, https]),
+            [
+                "load balancer: https://127.0.0.1:8443/ and http://127.0.0.1:40000/health",
+                "load balancer: app-1 is DOWN for 7 s (last check L7STS 503, 3 connections)",
+            ]
+        );
+    }
+}
