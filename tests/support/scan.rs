@@ -208,6 +208,8 @@ fn meaning(error: Errno) -> Option<Answer> {
     match error {
         Errno::INPROGRESS => None,
         Errno::CONNREFUSED => Some(Answer::Closed),
+        // The connection was made, and the other side ended it before this one looked.
+        Errno::CONNRESET => Some(Answer::Open),
         Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::ACCESS => Some(Answer::Prohibited),
         other => panic!("a port cannot be asked: {other}"),
     }
