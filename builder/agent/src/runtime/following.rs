@@ -122,8 +122,11 @@ impl<D: Decide, E: Executor, P: Programs> Runtime<'_, D, E, P> {
         };
         let now = boottime();
         let due = |kept: &mut Kept| kept.unless != stance || now >= kept.until;
+        // The same for all of them, and news come to all at once.
+        let mut body = None;
         for kept in self.kept.extract_if(.., due) {
-            let _ = kept.reply.send(json(&answer));
+            let body = body.get_or_insert_with(|| json(&answer)).clone();
+            let _ = kept.reply.send(body);
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod acts;
 mod agent;
+mod client;
 mod crashes;
 mod faults;
 mod mutants;

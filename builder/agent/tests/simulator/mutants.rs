@@ -184,6 +184,13 @@ const CASES: &[Case] = &[
         &["stale"],
     ),
     case(
+        "a client believes one alone",
+        Mutant::Credulous,
+        Profile::Pendulum,
+        (3, 0, 1),
+        &["backwards"],
+    ),
+    case(
         "follow a lower epoch",
         Mutant::Core(Mutation::FollowLowerEpoch),
         Profile::Duel,
@@ -274,6 +281,7 @@ fn quick_mutants_are_caught() {
         "minority",
         "no pre-vote",
         "no re-affirmation",
+        "a client believes one alone",
     ];
     let quick = |case: &&Case| names.contains(&case.name);
     let cases: Vec<&Case> = CASES.iter().filter(quick).collect();

@@ -23,6 +23,7 @@ struct Tally {
     rewind: u64,
     clone: u64,
     held: u64,
+    followed: u64,
     slowest: u64,
     total: u64,
     healed: u64,
@@ -41,6 +42,7 @@ impl Tally {
         self.rewind += u64::from(stats.rewinds > 0);
         self.clone += u64::from(stats.clones > 0);
         self.held += u64::from(stats.held);
+        self.followed += stats.followed;
         self.healed += u64::from(stats.recovery > 0);
         self.total += stats.recovery;
         self.slowest = self.slowest.max(stats.recovery);
@@ -51,7 +53,7 @@ impl Tally {
         format!(
             "{} runs, {} acknowledged commits; share with a genesis {:.1} %, a promotion after it {:.1} %, a change of \
              the members {:.1} %, a replaced machine {:.1} %, one going on alone {:.1} %, a rewind {:.1} %, a copy {:.1} \
-             %, a watch that nothing is disturbed {:.1} %; return of service after the heal: {} ms on average, {} ms at \
+             %, a watch that nothing is disturbed {:.1} %; {} times a client's pooler was led elsewhere; return of service after the heal: {} ms on average, {} ms at \
              most, {SERVICE} ms are allowed",
             self.runs,
             self.acked,
@@ -63,6 +65,7 @@ impl Tally {
             share(self.rewind),
             share(self.clone),
             share(self.held),
+            self.followed,
             self.total / self.healed.max(1),
             self.slowest,
         )
@@ -136,7 +139,10 @@ pub fn setting(name: &str) -> Option<String> {
 fn fleets_survive() {
     let tally = sweep(0..50, Setup::seed);
     assert!(
-        tally.promotion > 0 && tally.change > 0 && tally.replaced > 0,
+        tally.promotion > 0
+            && tally.change > 0
+            && tally.replaced > 0
+            && tally.followed > tally.runs,
         "{}",
         tally.report()
     );

@@ -153,6 +153,7 @@ pub fn run(setup: &Setup) -> Verdict {
         world.put(delay, Event::Write { node });
     }
     world.put(3_000, Event::CloseGenesis);
+    world.put(1, Event::ClientAsks);
     let planned = faults.len();
     for (index, (at, _)) in faults.iter().enumerate() {
         if setup.keep.as_ref().is_none_or(|keep| keep.contains(&index)) {
@@ -185,11 +186,12 @@ fn finish(world: &mut World, healed: u64) {
                 format!("nothing was acknowledged {SERVICE} ms after the heal: {why}"),
             );
         }
-        if served && at > healed + 3_000 && world.healthy() {
+        if served && at > healed + 3_000 && world.healthy() && world.client_is_right() {
             break;
         }
         if at > healed + ORDER {
-            let why = world.unhealthy().unwrap_or_default();
+            let astray = || "a client's pooler does not follow the primary".to_owned();
+            let why = world.unhealthy().unwrap_or_else(astray);
             world.fail("no order", format!("{ORDER} ms after the heal: {why}"));
         }
     }

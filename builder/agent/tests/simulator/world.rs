@@ -10,6 +10,7 @@ use rolesmith_agent::cluster::{
 use rolesmith_model::facts::Genesis;
 use rolesmith_model::ids::NodeName;
 
+use crate::client::Client;
 use crate::crashes::Crash;
 use crate::faults::{Fault, Moment};
 use crate::postgres::Server;
@@ -24,6 +25,8 @@ pub enum Mutant {
     NoFsync,
     /// A rebuilt voter goes on under the incarnation of the lost one.
     Amnesia,
+    /// A client believes whoever says that it is the primary.
+    Credulous,
     /// "Severed" is said when the reload was sent, not when the walreceiver is gone.
     HastySever,
 }
@@ -113,6 +116,12 @@ pub enum Event {
     },
     Heal,
     CloseGenesis,
+    ClientAsks,
+    ClientHears {
+        node: usize,
+        id: RequestId,
+        reply: Option<Box<Reply>>,
+    },
 }
 
 pub struct Node {
@@ -159,6 +168,8 @@ pub struct Stats {
     pub alone: u64,
     /// The run checked that nothing was disturbed.
     pub held: bool,
+    /// How often the client's pooler was led to another epoch's primary.
+    pub followed: u64,
     /// Longest time (ms) from the heal to the next acknowledgement.
     pub recovery: u64,
     pub steps: u64,
@@ -171,6 +182,7 @@ pub struct World {
     free: Vec<usize>,
     pub sequence: u64,
     pub rng: Rng,
+    pub client: Client,
     pub names: Vec<NodeName>,
     pub nodes: Vec<Node>,
     pub blocked: Vec<Vec<bool>>,
@@ -239,6 +251,7 @@ impl World {
             events: Vec::new(),
             free: Vec::new(),
             sequence: 0,
+            client: Client::new(rng.clone().next()),
             rng,
             names,
             nodes: Vec::new(),
@@ -460,6 +473,8 @@ impl World {
             Event::Struck { fault } => self.struck(*fault),
             Event::Heal => self.heal(),
             Event::CloseGenesis => self.close_genesis(),
+            Event::ClientAsks => self.client_asks(),
+            Event::ClientHears { node, id, reply } => self.client_hears(node, id, reply),
         }
     }
 
