@@ -197,11 +197,10 @@ fn enrolls(machine: &Machine<'_>) {
     assert!(!said.contains("masks redis-server.service"), "{said}");
     machine.must(
         "[ \"$(hostname)\" = shop-1 ] && getent hosts shop-1
-        [ \"$(stat -c '%a %U:%G' /etc/rolesmith/node.key /etc/rolesmith/secrets /etc/rolesmith/secrets/*)\" = '600 root:root
-700 root:root
-600 root:root
-600 root:root
-600 root:root' ]",
+        [ \"$(stat -c '%a %U:%G' /etc/rolesmith/node.key /etc/rolesmith/secrets)\" = '600 root:root
+700 root:root' ]
+        [ \"$(stat -c '%a %U:%G' /etc/rolesmith/secrets/* | sort -u)\" = '600 root:root' ]
+        ls /etc/rolesmith/secrets | grep -q .",
     );
 
     let before = machine.snapshot();
