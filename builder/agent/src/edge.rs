@@ -1,6 +1,6 @@
 //! What the edge answers for the machine: whether the load balancer may send requests here.
 //!
-//! nginx hands the health check to a socket of this service ([`server`]), which looks at the machine all the time ([`look`]) and decides
+//! nginx hands the health check to a socket of this service ([`run`]), which looks at the machine all the time ([`look`]) and decides
 //! without waiting for anything ([`Readiness`], pure).
 
 mod look;
