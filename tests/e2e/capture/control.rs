@@ -56,9 +56,7 @@ pub fn seen_in_clear(fleet: &Fleet, lab: &Lab, (primary, host): (&str, &str)) {
             -v ON_ERROR_STOP=1 -c \"/* {} */ SELECT '{}'\"
         timeout 10 redis-cli -h {host} -p 6381 SET {} {}
         logger --server {host} --port 2515 --tcp --rfc5424 '{}'
-        exec 3<>/dev/tcp/{host}/8081
-        printf 'GET /?%s HTTP/1.0\\r\\n\\r\\n' '{}' >&3
-        timeout 10 grep -q 200 <&3",
+        python3 -c \"import urllib.request; urllib.request.urlopen('http://{host}:8081/?{}', timeout=10).read()\"",
         marker("sql-text"),
         marker("sql-data"),
         marker("redis-key"),
