@@ -13,5 +13,5 @@ mod visitor;
 
 pub use balancer::{BalancerLog, Broken, Change, parse_balancer};
 pub use ledger::{Answer, Kind, Visit, parse_visits, visit_id};
-pub use verdict::{Stray, Visits, VisitsVerdict, judge_visits};
+pub use verdict::{DETECTION, Stray, Visits, VisitsVerdict, judge_visits};
 pub use visitor::{VisitorPlan, VisitorSpec, visit};

@@ -183,7 +183,11 @@ mod tests {
             .collect();
         assert_eq!(
             short,
-            [(false, true, 4000), (true, false, 6000), (false, false, 7000)]
+            [
+                (false, true, 4000),
+                (true, false, 6000),
+                (false, false, 7000)
+            ]
         );
     }
 
@@ -191,6 +195,9 @@ mod tests {
     fn what_is_no_text_is_passed_over_and_what_is_no_journal_is_an_error() {
         let bytes = r#"{"__REALTIME_TIMESTAMP": "5", "MESSAGE": [1, 2]}"#;
         assert_eq!(parse_balancer(bytes), Ok(BalancerLog::default()));
-        assert_eq!(parse_balancer("-- No entries --").expect_err("none").line, 1);
+        assert_eq!(
+            parse_balancer("-- No entries --").expect_err("none").line,
+            1
+        );
     }
 }

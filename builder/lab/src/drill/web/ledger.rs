@@ -69,7 +69,10 @@ pub struct Visit {
 /// The id of a request as the shop takes it, a UUID. `run` tells drills apart that write into one database.
 #[must_use]
 pub fn visit_id(run: u32, number: u64) -> String {
-    format!("{run:08x}-0000-4000-8000-{:012x}", number & 0xffff_ffff_ffff)
+    format!(
+        "{run:08x}-0000-4000-8000-{:012x}",
+        number & 0xffff_ffff_ffff
+    )
 }
 
 /// Reads a visitor's ledger: the last line about each attempt counts.

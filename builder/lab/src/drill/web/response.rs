@@ -47,7 +47,9 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<Head>, String> {
             .ok_or_else(|| format!("{line:?} is no header"))?;
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
-            let length = value.parse().map_err(|_| format!("{line:?} is no length"))?;
+            let length = value
+                .parse()
+                .map_err(|_| format!("{line:?} is no length"))?;
             head.length = Some(length);
         } else if name.eq_ignore_ascii_case("connection") {
             head.keep &= !value.eq_ignore_ascii_case("close");
@@ -76,9 +78,15 @@ mod tests {
             }))
         );
         let closed = b"HTTP/1.1 503 No\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(head(closed).map(|head| head.map(|head| head.keep)), Ok(Some(false)));
+        assert_eq!(
+            head(closed).map(|head| head.map(|head| head.keep)),
+            Ok(Some(false))
+        );
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(head(chunked).map(|head| head.map(|head| head.keep)), Ok(Some(false)));
+        assert_eq!(
+            head(chunked).map(|head| head.map(|head| head.keep)),
+            Ok(Some(false))
+        );
         assert_eq!(head(b"HTTP/1.1 200 OK\r\nContent-Le"), Ok(None));
         assert!(head(b"SSH-2.0-OpenSSH\r\n\r\n").is_err());
         assert!(head(&vec![b'a'; HEAD_LIMIT + 1]).is_err());

@@ -18,7 +18,8 @@ use crate::outside::Balancer;
 /// connection and its answer.
 pub const DETECTION: Duration = Duration::from_millis(
     Balancer::FALL as u64
-        * (Balancer::CHECK_INTERVAL.as_millis() as u64 + 2 * Balancer::CHECK_LIMIT.as_millis() as u64),
+        * (Balancer::CHECK_INTERVAL.as_millis() as u64
+            + 2 * Balancer::CHECK_LIMIT.as_millis() as u64),
 );
 
 /// What is judged.
@@ -107,7 +108,11 @@ impl VisitsVerdict {
         ];
         let told = told.into_iter().filter(|(_, many)| *many > 0);
         told.map(|(what, many)| format!("visitors: {what}: {many}"))
-            .chain(self.invalid.iter().map(|why| format!("visitors: not valid: {why}")))
+            .chain(
+                self.invalid
+                    .iter()
+                    .map(|why| format!("visitors: not valid: {why}")),
+            )
             .collect()
     }
 }
@@ -121,7 +126,12 @@ pub fn judge_visits(question: &Visits<'_>) -> VisitsVerdict {
         .filter(|visit| visit.answer != Answer::Sent)
         .collect();
     let requests = requests(question.visits);
-    let with = |answer| known.iter().filter(move |visit| visit.answer == answer).count();
+    let with = |answer| {
+        known
+            .iter()
+            .filter(move |visit| visit.answer == answer)
+            .count()
+    };
     let failed = |visit: &&&Visit| matches!(visit.answer, Answer::Failed | Answer::Unknown);
     let first = |kind| question.events.iter().find(|event| event.event == kind);
     let (control, fault) = (first(EventKind::Control), first(EventKind::Fault));
@@ -147,9 +157,10 @@ pub fn judge_visits(question: &Visits<'_>) -> VisitsVerdict {
                 number: visit.number,
                 attempt: visit.attempt,
                 sent: visit.sent.realtime,
-                error: visit.error.clone().unwrap_or_else(|| {
-                    format!("answered {}", visit.status.unwrap_or_default())
-                }),
+                error: visit
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| format!("answered {}", visit.status.unwrap_or_default())),
                 why,
             });
         }

@@ -182,14 +182,8 @@ impl Visitor {
     /// The connection that was kept, where it is good still, or a new one.
     async fn connection(
         &mut self,
-    ) -> std::result::Result<
-        Connection,
-        (
-            Option<SocketAddrV4>,
-            super::super::ledger::Moment,
-            String,
-        ),
-    > {
+    ) -> std::result::Result<Connection, (Option<SocketAddrV4>, super::super::ledger::Moment, String)>
+    {
         if let Some(mut kept) = self.kept.take()
             && kept.is_idle().await
         {

@@ -54,7 +54,11 @@ fn visit(number: u64, attempt: u32, ms: u64, answer: Answer) -> Visit {
         answer,
         status: None,
         error: None,
-        client: Some(format!("127.1.0.1:{}", 10_000 + 10 * number + u64::from(attempt)).parse().expect("an address")),
+        client: Some(
+            format!("127.1.0.1:{}", 10_000 + 10 * number + u64::from(attempt))
+                .parse()
+                .expect("an address"),
+        ),
         opened: Some(at(ms)),
     }
 }
@@ -133,9 +137,21 @@ fn a_connection_to_the_lost_node_before_it_was_out_may_fail() {
 fn every_other_failure_is_a_stray() {
     for (number, node, why) in [
         // Another node's, after the lost one was out, before anything was done, and by nobody at all.
-        (30, Some(Some("n2")), "sent to n2, to which nothing was done"),
-        (60, Some(Some("n1")), "sent to n1 1000 ms after that had to be out"),
-        (10, Some(Some("n1")), "sent to n1, to which nothing was done"),
+        (
+            30,
+            Some(Some("n2")),
+            "sent to n2, to which nothing was done",
+        ),
+        (
+            60,
+            Some(Some("n1")),
+            "sent to n1 1000 ms after that had to be out",
+        ),
+        (
+            10,
+            Some(Some("n1")),
+            "sent to n1, to which nothing was done",
+        ),
         (30, Some(None), "had no node for it"),
         (30, None, "saw its connection end as it should"),
     ] {
@@ -163,7 +179,11 @@ fn detection_has_a_limit_where_the_load_balancer_never_noticed() {
     });
     // 2 s + 2 x (1 + 1 + 1) s.
     assert_eq!(DETECTION, Duration::from_secs(6));
-    assert!(verdict.stray[0].why.contains("1000 ms after"), "{:?}", verdict.stray);
+    assert!(
+        verdict.stray[0].why.contains("1000 ms after"),
+        "{:?}",
+        verdict.stray
+    );
 }
 
 #[test]
@@ -228,7 +248,11 @@ fn what_was_refused_must_not_be_there_unless_another_attempt_was_not() {
 #[test]
 fn views_that_only_the_cache_took_are_counted_and_break_no_promise() {
     let mut visits = served();
-    for (number, answer) in [(200, Answer::Accepted), (201, Answer::Accepted), (202, Answer::Ok)] {
+    for (number, answer) in [
+        (200, Answer::Accepted),
+        (201, Answer::Accepted),
+        (202, Answer::Ok),
+    ] {
         let mut view = visit(number, 1, 11_000, answer);
         view.kind = Kind::View;
         visits.push(view);

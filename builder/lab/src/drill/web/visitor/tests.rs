@@ -18,7 +18,8 @@ const CACHED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
 const BAD_GATEWAY: &str = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n";
 
 fn acceptor() -> TlsAcceptor {
-    let made = rcgen::generate_simple_self_signed(vec!["shop.example.com".into()]).expect("a certificate");
+    let made =
+        rcgen::generate_simple_self_signed(vec!["shop.example.com".into()]).expect("a certificate");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -44,7 +45,12 @@ async fn request_of(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<
 }
 
 /// Runs a visitor against the scripts, a connection each, for as many requests; gives its ledger and what it sent.
-async fn visited(scripts: Vec<Script>, keep: bool, kind: Kind, requests: u64) -> (Vec<Visit>, Vec<String>) {
+async fn visited(
+    scripts: Vec<Script>,
+    keep: bool,
+    kind: Kind,
+    requests: u64,
+) -> (Vec<Visit>, Vec<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let std::net::SocketAddr::V4(to) = listener.local_addr().expect("an address") else {
         unreachable!("bound to IPv4");
@@ -144,7 +150,10 @@ fn a_connection_is_kept_and_one_that_was_closed_is_not_used() {
     let source = visits[0].client.map(|client| *client.ip());
     assert_eq!(source, Some(Ipv4Addr::new(127, 1, 0, 1)));
     assert!(seen[0].starts_with("POST /api/orders HTTP/1.1\r\nHost: shop.example.com\r\n"));
-    assert!(seen[0].ends_with(r#"{"id":"00000001-0000-4000-8000-000000000007","product":2,"quantity":1}"#));
+    assert!(
+        seen[0]
+            .ends_with(r#"{"id":"00000001-0000-4000-8000-000000000007","product":2,"quantity":1}"#)
+    );
 }
 
 #[test]
@@ -165,7 +174,12 @@ fn what_was_not_answered_is_tried_once_more_as_the_same_order() {
             (8, 2, Answer::Failed, None),
         ]
     );
-    assert!(visits[2].error.as_ref().is_some_and(|why| why.contains("ended")));
+    assert!(
+        visits[2]
+            .error
+            .as_ref()
+            .is_some_and(|why| why.contains("ended"))
+    );
     assert_eq!(seen[0], seen[1]);
 }
 
