@@ -121,7 +121,7 @@ impl Run<'_> {
         // agent's work, which may have begun.
         let script = format!(
             "set -e; apt-get -q update; {install} --only-upgrade $(dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' '{fleet}-*' | \
-             sed -n 's/^ii //p'); {install} --reinstall rolesmith-agent; systemctl start rolesmith-apply.service"
+             sed -n 's/^ii //p'); {install} --reinstall rolesmith-agent; systemctl start rolesmith-apply.service; systemctl start rolesmith-apply.service"
         );
         self.inside(&node, &["timeout", "600", "sh", "-c", &script])?;
         let versions = [
