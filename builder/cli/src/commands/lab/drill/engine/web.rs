@@ -117,8 +117,8 @@ impl Run<'_> {
         let fleet = project::plan(self.setting.app)?.fleet.name;
         self.event(kind, format!("apt upgrades {node}"), vec![]);
         let install = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Options::=--force-confold install";
-        // The agent's package is the same file as before: its maintainer scripts are what counts. The last command waits for the
-        // agent's work, which may have begun.
+        // The agent's package is the same file as before: its maintainer scripts are what counts. In the end the agent's work is
+        // waited for: what has begun, and what came after that.
         let script = format!(
             "set -e; apt-get -q update; {install} --only-upgrade $(dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' '{fleet}-*' | \
              sed -n 's/^ii //p'); {install} --reinstall rolesmith-agent; systemctl start rolesmith-apply.service; systemctl start rolesmith-apply.service"
