@@ -93,7 +93,7 @@ pub enum LabCommand {
     },
     /// Break something and measure what clients see of it
     #[command(
-        long_about = "Hold drills on the fleet that is up: writers insert numbers on every node with a database, something is broken and healed, and what they were told is compared with what is there. Without names it lists the drills."
+        long_about = "Hold drills on the fleet that is up: writers insert numbers on every node with a database, something is broken and healed, and what they were told is compared with what is there. In some, visitors come through the load balancer besides. Without names it lists the drills."
     )]
     Drill {
         /// The drills

@@ -107,3 +107,73 @@ pub fn text(verdict: &VisitsVerdict) -> String {
         verdict.gap_ms
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use rolesmith_lab::drill::web::visit_id;
+
+    use super::*;
+
+    /// A run of one order, of which nothing is in the database.
+    fn written(directory: &Path) {
+        let beside = directory.join(VISITS);
+        fs::create_dir_all(&beside).expect("made");
+        let moment =
+            |ms: u64| serde_json::json!({"monotonic": ms * 1_000_000, "realtime": ms * 1_000_000});
+        let id = visit_id(1, 7);
+        let visit = serde_json::json!({
+            "visitor": "order-1", "kind": "order", "number": 7, "id": id, "attempt": 1, "sent": moment(10),
+            "returned": moment(20), "answer": "ok", "status": 201,
+        });
+        let events: String = [("control", 0), ("fault", 100), ("end", 200)]
+            .map(|(event, ms)| {
+                serde_json::json!({"event": event, "at": moment(ms)}).to_string() + "\n"
+            })
+            .concat();
+        for (path, text) in [
+            (beside.join("order-1.jsonl"), format!("{visit}\n")),
+            (beside.join(ORDERS), String::new()),
+            (beside.join(VIEWS), String::new()),
+            (beside.join(BALANCER), String::new()),
+            (directory.join("events.jsonl"), events),
+        ] {
+            fs::write(path, text).expect("written");
+        }
+    }
+
+    #[test]
+    fn a_run_is_judged_by_its_files() {
+        let directory = tempfile::tempdir().expect("a directory");
+        written(directory.path());
+        let verdict = read(directory.path()).ok().expect("a run");
+        assert_eq!(verdict.lost, [visit_id(1, 7)]);
+        assert_eq!(
+            verdict.broken_promises(),
+            ["visitors: answered 201 and lost: 1"]
+        );
+        let told = text(&verdict);
+        assert!(
+            told.starts_with(
+                "visitors: 1 requests, 1 answered 201, 0 answered 202; 0 attempts failed, 0 of"
+            ),
+            "{told}"
+        );
+        assert!(
+            told.contains("visitors: 1 answered and lost, 0 views lost"),
+            "{told}"
+        );
+        let orders = directory.path().join(VISITS).join(ORDERS);
+        fs::write(&orders, visit_id(1, 7) + "\n").expect("written");
+        let verdict = read(directory.path()).ok().expect("a run");
+        assert_eq!(verdict.broken_promises(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        written(directory.path());
+        fs::remove_file(directory.path().join(VISITS).join(BALANCER)).expect("removed");
+        let error = read(directory.path()).err().expect("incomplete");
+        assert!(error.text().contains("balancer.jsonl"));
+    }
+}
