@@ -130,6 +130,7 @@ test-all: test deb
 	$(MAKE) root-test NAME=repository FILTER=installed
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
 	$(MAKE) root-test NAME=cluster
+	$(MAKE) root-test NAME=topologies
 	$(MAKE) root-test NAME=firewall
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm

@@ -13,6 +13,7 @@ use crate::guard::{GUARDED_ROLE, is_guarded};
 use crate::observe::{Contents, observe, secrets};
 use crate::program::Programs;
 use crate::state::{Phase, State, StateError};
+use crate::upgrade;
 
 /// Why `apply` could not even tell where the machine stands.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,8 @@ pub fn apply(
     // First of all: whatever wakes us from now on is seen by the next run, if not by this one.
     files::remove(&root.join(POKE_FILE))?;
     let _lock = Lock::take(root, "apply.lock")?;
+    // A run that was cut off may have left it.
+    upgrade::back(root)?;
     let mut state = State::load(root)?;
     let mut run = Run {
         root,
@@ -44,6 +47,7 @@ pub fn apply(
         clock,
         failures: BTreeMap::new(),
         state: &mut state,
+        away: false,
     };
     let expired = Firewall {
         root,
@@ -55,7 +59,9 @@ pub fn apply(
         run.failures
             .insert(GUARDED_ROLE.to_owned(), Failure::Failed(error.to_string()));
     }
-    run.rounds()?;
+    let done = run.rounds();
+    upgrade::back(root)?;
+    done?;
     state.report.updated = clock();
     state.save(root)?;
     Ok(state)
@@ -67,6 +73,8 @@ struct Run<'a, P, C> {
     clock: &'a C,
     failures: BTreeMap<String, Failure>,
     state: &'a mut State,
+    /// The load balancer sends nobody here any more.
+    away: bool,
 }
 
 impl<P: Programs, C: Fn() -> u64> Run<'_, P, C> {
@@ -89,6 +97,12 @@ impl<P: Programs, C: Fn() -> u64> Run<'_, P, C> {
             self.report(&seen, &decision);
             if decision.actions.is_empty() {
                 return Ok(());
+            }
+            if !self.away && upgrade::disturbs(&seen, &decision) {
+                self.away = true;
+                upgrade::leave(self.root)?;
+                // That took its time, in which apt went on.
+                continue;
             }
             rounds += 1;
             if rounds > 2 * seen.roles.len() + 4 {
@@ -156,12 +170,10 @@ impl<P: Programs, C: Fn() -> u64> Run<'_, P, C> {
             _ => (None, None),
         };
         for (role, fingerprint) in &decision.ready {
-            self.state
-                .memory
-                .roles
-                .entry(role.clone())
-                .or_default()
-                .applied = Some(fingerprint.clone());
+            let memory = self.state.memory.roles.entry(role.clone()).or_default();
+            memory.applied = Some(fingerprint.clone());
+            let seen = seen.roles.get(role);
+            memory.version = seen.and_then(|seen| seen.configured.clone());
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::files::Seen;
 use crate::state::{Phase, RolePhase, RoleReport};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 mod work;
 

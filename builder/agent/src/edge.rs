@@ -11,7 +11,10 @@ use serde::Deserialize;
 
 pub use look::{Looks, look};
 pub use readiness::{Limits, Readiness, Verdict};
-pub use server::{LEAVING, SOCKET, run};
+pub use server::{LEAVING, SOCKET, UPGRADING, run};
+
+/// The role whose nodes are behind the load balancer.
+pub const ROLE: &str = "edge";
 
 /// Rendered by the role edge for each of its nodes.
 pub const SETTINGS_FILE: &str = "/var/lib/rolesmith/conf/edge/edge.json";
@@ -27,6 +30,10 @@ pub struct Settings {
     pub https: String,
     /// The services of this machine.
     pub services: Vec<Service>,
+    /// How long the load balancer needs to see that the machine is not to be asked any more, in seconds; files of older builds do not
+    /// say.
+    #[serde(default)]
+    pub leave_seconds: u64,
 }
 
 /// A service of this machine.

@@ -40,5 +40,6 @@ pub mod redis;
 pub mod runtime;
 pub mod state;
 pub mod status;
+pub mod upgrade;
 
 mod commands;

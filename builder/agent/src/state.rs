@@ -146,6 +146,9 @@ pub struct RoleMemory {
     /// Fingerprint at which everything was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<String>,
+    /// Version of its package at that time; older agents did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Its join.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<JoinMemory>,

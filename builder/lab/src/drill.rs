@@ -2,10 +2,11 @@
 //!
 //! Writers ([`write()`]) insert unique numbers and put every attempt into a ledger ([`Entry`]). Whoever runs the drill writes down
 //! when he did what ([`Event`]). After the heal [`judge`] reads ledgers, events and the rows that are there: it is pure, and knows
-//! nothing of how the fleet works.
+//! nothing of how the fleet works. [`web`] has the clients that come through the load balancer.
 
 mod ledger;
 mod verdict;
+pub mod web;
 mod writer;
 
 pub use ledger::{

@@ -8,7 +8,7 @@ use crate::guard::{GUARDED_ROLE, Guard, is_guarded};
 use crate::inputs::Missing;
 use crate::state::JoinResult;
 
-mod machines;
+pub(crate) mod machines;
 mod properties;
 
 use machines::{done, facts, fresh, identity, manifest, role, spec, unit};

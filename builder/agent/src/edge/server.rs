@@ -22,6 +22,9 @@ pub const SOCKET: &str = "/run/rolesmith-edge/http.sock";
 /// There while nginx is about to be stopped. nginx's unit removes it before it starts.
 pub const LEAVING: &str = "/run/rolesmith/leaving";
 
+/// There while an upgrade restarts what requests pass through (`upgrade.rs`).
+pub const UPGRADING: &str = "/run/rolesmith/upgrading";
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long nginx may take to send a request.
@@ -77,7 +80,8 @@ pub async fn run(root: &Root, socket: &Path, settings: Settings) -> io::Result<(
 
 /// The verdict of this moment: whether the node is drained is looked at for each answer, since it acts at once.
 fn judge(root: &Root, readiness: &mut Readiness) -> Verdict {
-    readiness.drain(drain::since(root).is_some() || root.join(LEAVING).exists());
+    let marked = |file| root.join(file).exists();
+    readiness.drain(drain::since(root).is_some() || marked(LEAVING) || marked(UPGRADING));
     readiness.verdict()
 }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use rolesmith_agent::apply::apply;
 use rolesmith_agent::files::Root;
@@ -24,10 +25,20 @@ pub(super) struct Script {
     pub(super) skipped: RefCell<Option<&'static str>>,
     /// The beginning of a call that fails.
     pub(super) broken: RefCell<Option<&'static str>>,
+    /// A file that is looked for when a unit is restarted.
+    pub(super) mark: RefCell<Option<PathBuf>>,
 }
 
 impl Programs for Script {
     fn run(&self, call: &Call) -> Result<Ended, ProgramError> {
+        let is_marked = self
+            .mark
+            .borrow()
+            .as_ref()
+            .is_some_and(|mark| mark.exists());
+        if is_marked && call.argv.get(1).is_some_and(|word| word == "restart") {
+            self.calls.borrow_mut().push(Call::new(["marked:"]));
+        }
         self.calls.borrow_mut().push(call.clone());
         let words: Vec<&str> = call.argv.iter().map(String::as_str).collect();
         let good = |stdout: &str| {

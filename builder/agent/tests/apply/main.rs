@@ -145,6 +145,58 @@ fn another_certificate_or_ca_reaches_the_units_that_asked_for_it() {
     );
 }
 
+#[test]
+fn an_edge_is_out_of_service_while_an_upgrade_restarts_units() {
+    let machine = Machine::node("seed");
+    let file = "/usr/lib/rolesmith/facts/facts.json";
+    let edges = |version: u64| {
+        machine.facts(version);
+        let mut facts: serde_json::Value =
+            serde_json::from_str(&machine.read(file).unwrap()).unwrap();
+        facts["members"] = json!([
+            { "name": "n1", "roles": ["base", "app", "edge"], "incarnation": 1, "certificate": "" },
+            { "name": "n2", "roles": ["base", "app", "edge"], "incarnation": 1, "certificate": "" },
+        ]);
+        machine.write(file, &facts.to_string());
+    };
+    edges(1);
+    let settings = json!({ "fleet": "acme", "node": "n1", "https": "10.77.0.11:443", "services": [], "leave_seconds": 0 });
+    machine.write(
+        "/var/lib/rolesmith/conf/edge/edge.json",
+        &settings.to_string(),
+    );
+    machine.configure(
+        "edge",
+        "1.0",
+        &json!({ "role": "edge", "requires": ["base"], "units": [] }),
+    );
+    let mark = machine.root.join(rolesmith_agent::edge::UPGRADING);
+    *machine.script.mark.borrow_mut() = Some(mark.clone());
+    machine.apply();
+    machine.script.acts();
+
+    // What a run left that was cut off counts no more.
+    machine.write(rolesmith_agent::edge::UPGRADING, "");
+    let unit =
+        json!({ "name": "app.service", "start": "enrolled", "on_change": "restart", "own": true });
+    let manifest = json!({ "role": "app", "requires": ["base"], "units": [unit] });
+    let dir = "/usr/lib/rolesmith/facts/nodes/n1/files/app";
+    machine.write(&format!("{dir}/app.env"), "PASSWORD=of other facts\n");
+    machine.apply();
+    assert_eq!(
+        machine.script.acts(),
+        ["/join", "systemctl restart -- app.service"]
+    );
+
+    machine.configure("app", "1.1", &manifest);
+    assert_eq!(machine.apply().report.phase, Phase::Converged);
+    assert_eq!(
+        machine.script.acts(),
+        ["marked:", "systemctl restart -- app.service"]
+    );
+    assert!(!mark.exists());
+}
+
 /// A key as a seed brings it; it is nobody's.
 const NODE_KEY: &str = "-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggVPFshBBIlIW9ZD7

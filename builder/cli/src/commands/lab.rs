@@ -8,6 +8,7 @@ mod outside;
 pub mod place;
 mod turn;
 mod verdict;
+mod visits;
 mod whole;
 
 use std::{
@@ -93,10 +94,15 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
             rows,
             events,
         } => verdict::run(app, ledgers, rows, events),
+        LabCommand::Visits { directory } => visits::run(app, directory),
         LabCommand::Down => down(app),
         LabCommand::Write { plan } => {
             let plan = serde_json::from_slice(&std::fs::read(plan)?)?;
             Ok(rolesmith_lab::drill::write(&plan)?)
+        }
+        LabCommand::Visit { plan } => {
+            let plan = serde_json::from_slice(&std::fs::read(plan)?)?;
+            Ok(rolesmith_lab::drill::web::visit(&plan)?)
         }
         LabCommand::Forward {
             namespace,

@@ -148,7 +148,7 @@ pub fn parse_rows(text: &str) -> Result<Vec<u64>, LedgerError> {
         .collect()
 }
 
-fn lines<T: for<'a> Deserialize<'a>>(text: &str) -> Result<Vec<T>, LedgerError> {
+pub(super) fn lines<T: for<'a> Deserialize<'a>>(text: &str) -> Result<Vec<T>, LedgerError> {
     let whole = match text.rfind('\n') {
         Some(end) => &text[..end],
         None => "",

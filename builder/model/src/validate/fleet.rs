@@ -2,6 +2,7 @@
 
 mod applications;
 mod database;
+mod edge;
 mod mail;
 mod network;
 mod nodes;
@@ -152,6 +153,7 @@ impl Check<'_> {
         self.distinct_addresses(&file, network.as_ref());
         self.redis_fits(&file, &nodes, services.redis.max_memory);
         services.database.synchronous = self.database(&file, &nodes);
+        self.edges(network.as_ref(), &nodes);
         let mail = self.mail(&file, &mut nodes);
         let applications = self.applications(&file, &nodes, &services);
         let settings = self.settings(&file);

@@ -8,7 +8,7 @@ use super::super::*;
 use crate::guard::Guard;
 use crate::state::{JoinMemory, JoinResult, Memory, RoleMemory, UnitMemory};
 
-pub(super) fn spec(digest: &str) -> FileSpec {
+pub(crate) fn spec(digest: &str) -> FileSpec {
     FileSpec {
         digest: digest.to_owned(),
         mode: 0o644,
@@ -129,7 +129,7 @@ pub(super) fn identity(seen: &mut Observed) -> &mut Identity {
     }
 }
 
-pub(super) fn facts(seen: &mut Observed) -> &mut Facts {
+pub(crate) fn facts(seen: &mut Observed) -> &mut Facts {
     match &mut seen.facts {
         Seen::Is(facts) => facts,
         _ => panic!("no facts"),
@@ -137,7 +137,7 @@ pub(super) fn facts(seen: &mut Observed) -> &mut Facts {
 }
 
 /// A machine on which everything was done, with `fingerprint` as that of the role `app`.
-pub(super) fn done() -> (Observed, String) {
+pub(crate) fn done() -> (Observed, String) {
     let mut seen = fresh();
     for role in seen.roles.values_mut() {
         for file in &mut role.files {
@@ -152,6 +152,7 @@ pub(super) fn done() -> (Observed, String) {
     };
     let app = RoleMemory {
         applied: None,
+        version: Some("1".to_owned()),
         join: Some(JoinMemory {
             fingerprint: fingerprint.clone(),
             result: JoinResult::Done,

@@ -93,7 +93,7 @@ pub enum LabCommand {
     },
     /// Break something and measure what clients see of it
     #[command(
-        long_about = "Hold drills on the fleet that is up: writers insert numbers on every node with a database, something is broken and healed, and what they were told is compared with what is there. Without names it lists the drills."
+        long_about = "Hold drills on the fleet that is up: writers insert numbers on every node with a database, something is broken and healed, and what they were told is compared with what is there. In some, visitors come through the load balancer besides. Without names it lists the drills."
     )]
     Drill {
         /// The drills
@@ -126,12 +126,26 @@ pub enum LabCommand {
         #[arg(long, value_name = "FILE")]
         events: PathBuf,
     },
+    /// Judge what the visitors of a drill saw
+    #[command(
+        long_about = "Judge what the visitors of a drill saw: every order that was answered is there exactly once, and which attempts failed without a fault that excuses them. It reads files alone."
+    )]
+    Visits {
+        /// The directory of one run
+        directory: PathBuf,
+    },
     /// End everything; nothing is left behind
     Down,
     /// Write numbers into the fleet's database
     #[command(name = "__write", hide = true)]
     Write {
         /// What to write: JSON
+        plan: PathBuf,
+    },
+    /// Visit the fleet's site
+    #[command(name = "__visit", hide = true)]
+    Visit {
+        /// What to ask for: JSON
         plan: PathBuf,
     },
     /// Lead ports of this machine's loopback address into the lab

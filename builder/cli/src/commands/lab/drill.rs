@@ -4,6 +4,7 @@ mod catalogue;
 mod database;
 mod engine;
 mod step;
+mod web;
 mod workload;
 
 use std::{
@@ -16,12 +17,18 @@ use std::{
 use rolesmith_lab::drill::Verdict;
 use serde_json::json;
 
-pub use self::database::Database;
 use self::{
-    catalogue::{DRILLS, find},
+    catalogue::{all, find},
     engine::{Setting, run as run_once},
-    step::Drill,
+    step::{Drill, Visits},
+    web::Web,
 };
+pub use self::{
+    database::Database,
+    engine::VISITS,
+    web::{BALANCER, ORDERS, VIEWS},
+};
+use super::visits;
 use crate::{
     app::{App, clock, line},
     progress::Steps,
@@ -53,6 +60,7 @@ pub fn run(app: &App, request: &Request<'_>) -> Outcome {
     }
     let plan = project::plan(app)?;
     let database = Database::of(&plan)?;
+    let web = Web::of(&plan);
     let mut chosen = Vec::new();
     for name in request.names {
         let drill = find(name).ok_or_else(|| {
@@ -61,7 +69,7 @@ pub fn run(app: &App, request: &Request<'_>) -> Outcome {
                 "`rolesmith lab drill` lists them",
             )
         })?;
-        if let Some(lack) = lack(drill, &database) {
+        if let Some(lack) = lack(drill, &database, web.as_ref()) {
             return Err(Failure::new(
                 format!("{name} takes {lack}"),
                 "choose a drill that fits the fleet, or `--all` for those that do",
@@ -70,8 +78,8 @@ pub fn run(app: &App, request: &Request<'_>) -> Outcome {
         chosen.push(drill);
     }
     if request.all {
-        for drill in DRILLS {
-            match lack(drill, &database) {
+        for drill in all() {
+            match lack(drill, &database, web.as_ref()) {
                 Some(lack) => app.say(format_args!("{} is left out: it takes {lack}", drill.name)),
                 None => chosen.push(drill),
             }
@@ -81,7 +89,7 @@ pub fn run(app: &App, request: &Request<'_>) -> Outcome {
         Some(directory) => directory.to_owned(),
         None => app.dir.join(ARTEFACTS).join(clock()?.to_string()),
     };
-    let held = hold(app, &database, &chosen, request, &artefacts);
+    let held = hold(app, &database, web.as_ref(), &chosen, request, &artefacts);
     // Root's files would be in the way of whoever owns the fleet.
     give_away(app, &artefacts)?;
     let failed = held.inspect_err(|_| {
@@ -104,6 +112,7 @@ pub fn run(app: &App, request: &Request<'_>) -> Outcome {
 fn hold(
     app: &App,
     database: &Database,
+    web: Option<&Web>,
     drills: &[&'static Drill],
     request: &Request<'_>,
     artefacts: &Path,
@@ -117,6 +126,7 @@ fn hold(
             let setting = Setting {
                 app,
                 database,
+                web,
                 steps: &steps,
                 directory: artefacts.join(drill.name).join(number.to_string()),
                 control: Duration::from_secs(request.control),
@@ -135,9 +145,15 @@ fn hold(
                     "must_ms": drill.must,
                     "aim_ms": drill.aim,
                     "verdict": result.verdict,
+                    "visits": result.visits,
                 }));
             } else {
                 line(one_line(drill, number, &result.problems, &result.verdict))?;
+                if let Some(visits) = &result.visits {
+                    for told in visits::text(visits).lines() {
+                        line(format_args!("    {told}"))?;
+                    }
+                }
             }
             verdicts.push(result.verdict);
         }
@@ -203,7 +219,10 @@ fn summary(drill: &Drill, verdicts: &[Verdict]) -> String {
 }
 
 /// What a drill takes that the fleet has not.
-fn lack(drill: &Drill, database: &Database) -> Option<String> {
+fn lack(drill: &Drill, database: &Database, web: Option<&Web>) -> Option<String> {
+    if drill.visits != Visits::None && web.is_none_or(|web| web.edges.len() < 2) {
+        return Some("the example's shop on two nodes behind a load balancer".to_owned());
+    }
     if database.nodes.len() < drill.data {
         return Some(plural(drill.data, "data node", "data nodes"));
     }
@@ -213,8 +232,7 @@ fn lack(drill: &Drill, database: &Database) -> Option<String> {
 
 fn list(app: &App) -> Outcome {
     if app.json {
-        let all: Vec<_> = DRILLS
-            .iter()
+        let drills: Vec<_> = all()
             .map(|drill| {
                 json!({
                     "name": drill.name,
@@ -223,12 +241,13 @@ fn list(app: &App) -> Outcome {
                     "witnesses": drill.witnesses,
                     "must_ms": drill.must,
                     "aim_ms": drill.aim,
+                    "visitors": drill.visits != Visits::None,
                 })
             })
             .collect();
-        return line(serde_json::to_string_pretty(&json!({ "drills": all }))?);
+        return line(serde_json::to_string_pretty(&json!({ "drills": drills }))?);
     }
-    for drill in DRILLS {
+    for drill in all() {
         line(format_args!("{:<22} {}", drill.name, drill.about))?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use rolesmith_lab::{
 use rolesmith_model::plan::Plan;
 
 /// The role whose nodes are behind the load balancer.
-const EDGE: &str = "edge";
+pub const EDGE: &str = "edge";
 
 /// The machine, where the fleet has a load balancer. `program` is this one.
 pub fn outside(plan: &Plan, program: &Path) -> Option<Outside> {

@@ -1,5 +1,7 @@
 //! All drills.
 
+mod web;
+
 use std::time::Duration;
 
 use super::step::{
@@ -13,8 +15,10 @@ use super::step::{
     Step::{
         self, AwaitNewPrimary, AwaitProgram, AwaitService, Fault, Heal, Hold, ReplaceEach, Silence,
     },
+    Visits,
     Who::{NewPrimary, Primary, Standby, Witness},
 };
+use web::WEB;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -31,6 +35,7 @@ const PLAIN: Drill = Drill {
     must: None,
     aim: None,
     asynchronous: false,
+    visits: Visits::None,
 };
 
 /// Long enough that another one is primary when the machine is back.
@@ -42,7 +47,12 @@ const PRIMARY_LOSES_POWER: &[Step] = &[
 ];
 
 /// All drills, in the order in which `--all` runs them: those that show that drills can see come first.
-pub const DRILLS: &[Drill] = &[
+pub fn all() -> impl Iterator<Item = &'static Drill> {
+    DRILLS.iter().chain(WEB)
+}
+
+/// Those of the database.
+const DRILLS: &[Drill] = &[
     Drill {
         name: "control",
         about: "nothing happens",
@@ -365,7 +375,7 @@ pub const DRILLS: &[Drill] = &[
 
 /// The drill of that name.
 pub fn find(name: &str) -> Option<&'static Drill> {
-    DRILLS.iter().find(|drill| drill.name == name)
+    all().find(|drill| drill.name == name)
 }
 
 #[cfg(test)]
@@ -375,10 +385,22 @@ mod tests {
     use super::*;
     use crate::commands::lab::drill::step::{Act, Step, Who};
 
+    /// Its steps, those of turns once.
+    fn flat(drill: &Drill) -> Vec<Step> {
+        let mut flat = Vec::new();
+        for step in drill.steps {
+            match step {
+                Step::InTurn(steps) => flat.extend_from_slice(steps),
+                step => flat.push(*step),
+            }
+        }
+        flat
+    }
+
     #[test]
     fn names_are_unique_and_can_be_typed() {
-        let names: BTreeSet<_> = DRILLS.iter().map(|drill| drill.name).collect();
-        assert_eq!(names.len(), DRILLS.len());
+        let names: BTreeSet<_> = all().map(|drill| drill.name).collect();
+        assert_eq!(names.len(), all().count());
         for name in names {
             assert!(
                 name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
@@ -390,13 +412,13 @@ mod tests {
     /// A drill that leaves something broken would spoil the next one.
     #[test]
     fn everything_is_healed_in_the_end() {
-        for drill in DRILLS {
+        for drill in all() {
             let mut broken: Vec<(&str, Who)> = Vec::new();
-            for step in drill.steps {
+            for step in flat(drill) {
                 let (Step::Fault(act) | Step::Heal(act)) = step else {
                     continue;
                 };
-                match *act {
+                match act {
                     Act::PowerOff(who) | Act::Crash(who) => broken.push(("power", who)),
                     Act::Freeze(who) => broken.push(("frozen", who)),
                     Act::Cut(who) | Act::CutFrom(who, _) | Act::CutOneWay(who, _) => {
@@ -407,8 +429,15 @@ mod tests {
                     }
                     Act::StartAllOff => broken.retain(|(what, _)| *what != "power"),
                     Act::Thaw(who) => broken.retain(|broken| *broken != ("frozen", who)),
+                    Act::Drain(who) => broken.push(("drained", who)),
+                    Act::Undrain(who) => broken.retain(|broken| *broken != ("drained", who)),
                     Act::Mend(who) => broken.retain(|broken| *broken != ("cable", who)),
-                    Act::KillService(..) | Act::Outrun(_) | Act::Switchover(_) | Act::Nothing => {}
+                    Act::KillService(..)
+                    | Act::Outrun(_)
+                    | Act::Switchover(_)
+                    | Act::Upgrade(_)
+                    | Act::Reinstall(_)
+                    | Act::Nothing => {}
                 }
             }
             assert_eq!(broken, [], "{}", drill.name);
@@ -417,10 +446,9 @@ mod tests {
 
     #[test]
     fn a_drill_has_a_fault_and_the_nodes_that_it_names() {
-        for drill in DRILLS {
+        for drill in all() {
             assert!(
-                drill
-                    .steps
+                flat(drill)
                     .iter()
                     .any(|step| matches!(step, Step::Fault(_) | Step::ReplaceEach)),
                 "{}",
@@ -440,7 +468,7 @@ mod tests {
 
     #[test]
     fn what_is_aimed_at_is_better_than_what_must_be() {
-        for drill in DRILLS {
+        for drill in all() {
             if let (Some(aim), Some(must)) = (drill.aim, drill.must) {
                 assert!(aim < must, "{}", drill.name);
             }

@@ -1,6 +1,7 @@
 //! A drill from its precondition to its verdict.
 
 mod turns;
+mod web;
 
 use std::{
     fs::{self, File},
@@ -12,13 +13,14 @@ use std::{
 
 use rolesmith_lab::{
     Lab, Progress as _, RunState, Silent,
-    drill::{Case, Entry, Event, EventKind, Outcome as Known, Verdict, now},
+    drill::{Case, Entry, Event, EventKind, Outcome as Known, Verdict, now, web::VisitsVerdict},
 };
 
 use super::{
     super::{START_LIMIT, bring_up, lab_failure, place, verdict},
     database::{Database, Formation},
-    step::{Act, Drill, Promotion, Step, Who},
+    step::{Act, Drill, Promotion, Step, Visits, Who},
+    web::{Visitors, Web},
     workload::Workload,
 };
 use crate::{
@@ -26,6 +28,7 @@ use crate::{
     progress::Steps,
     report::{Failure, Outcome},
 };
+pub use web::VISITS;
 
 /// How often what cannot tell by itself is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -42,6 +45,8 @@ const AFTERWARDS: Duration = Duration::from_secs(2);
 pub struct Setting<'a> {
     pub app: &'a App,
     pub database: &'a Database,
+    /// The fleet as visitors see it, where there is anything to see.
+    pub web: Option<&'a Web>,
     pub steps: &'a Steps,
     /// The drill's files go here.
     pub directory: PathBuf,
@@ -53,6 +58,8 @@ pub struct Setting<'a> {
 pub struct Result {
     /// The writers' side.
     pub verdict: Verdict,
+    /// The visitors', where there were any.
+    pub visits: Option<VisitsVerdict>,
     /// Everything that was not as it has to be; empty where the run passed.
     pub problems: Vec<String>,
 }
@@ -63,6 +70,9 @@ struct Run<'a> {
     state_dir: PathBuf,
     cast: Formation,
     workload: Workload,
+    visitors: Option<Visitors>,
+    /// The node whose turn it is.
+    turn: Option<String>,
     events: Vec<Event>,
     /// Attempts whose outcome is known, in the order in which it became so.
     known: Vec<Entry>,
@@ -93,6 +103,8 @@ pub fn run(setting: &Setting<'_>, drill: &'static Drill) -> Outcome<Result> {
         state_dir,
         cast,
         workload: Workload::new(&ledgers, &password, drill.asynchronous)?,
+        visitors: None,
+        turn: None,
         events: Vec::new(),
         known: Vec::new(),
         problems: Vec::new(),
@@ -172,6 +184,11 @@ impl Run<'_> {
             }
             thread::sleep(LOOK);
         }
+        if let (true, Some(web)) = (self.drill.visits != Visits::None, self.setting.web) {
+            let directory = self.setting.directory.join(VISITS);
+            let visitors = self.visitors.insert(Visitors::start(lab, web, &directory)?);
+            visitors.are_served(BEGIN_LIMIT)?;
+        }
         let primary = self.cast.primary.clone();
         self.event(
             EventKind::Control,
@@ -213,6 +230,7 @@ impl Run<'_> {
                 let witnesses = &self.setting.database.witnesses;
                 witnesses.get(number).cloned().ok_or_else(none)
             }
+            Who::InTurn => self.turn.clone().ok_or_else(none),
             Who::NewPrimary => {
                 let last = self.known.iter().rev();
                 let server = last
@@ -243,6 +261,10 @@ impl Run<'_> {
             Step::AwaitProgram(who, program) => self.await_program(who, program),
             Step::ReplaceEach => self.replace_each(),
             Step::Silence(time) => self.silence(time),
+            Step::InTurn(steps) => self.in_turn(steps),
+            Step::AwaitOut(who) => self.await_balancer(who, false),
+            Step::AwaitIn(who) => self.await_balancer(who, true),
+            Step::PublishNewer => self.publish_newer(),
             Step::Hold(time) => {
                 thread::sleep(time);
                 self.news().map(drop)
@@ -357,6 +379,18 @@ impl Run<'_> {
                 self.event(kind, format!("switchover from {primary} to {node}"), vec![]);
                 self.inside(&primary, &["rolesmith-agent", "switchover", &node])?;
             }
+            Act::Drain(who) => {
+                let node = self.name(who)?;
+                self.event(kind, format!("{node} is taken out of service"), vec![]);
+                self.inside(&node, &["rolesmith-agent", "drain"])?;
+            }
+            Act::Undrain(who) => {
+                let node = self.name(who)?;
+                self.event(kind, format!("{node} is put into service"), vec![]);
+                self.inside(&node, &["rolesmith-agent", "undrain"])?;
+            }
+            Act::Upgrade(who) => self.upgrade(kind, who)?,
+            Act::Reinstall(who) => self.reinstall_postgresql(kind, who)?,
         }
         Ok(())
     }
@@ -511,10 +545,15 @@ impl Run<'_> {
         };
         thread::sleep(AFTERWARDS);
         self.problems.extend(self.workload.dead());
+        self.problems
+            .extend(self.visitors.as_mut().and_then(Visitors::dead));
         self.event(EventKind::End, "the writers end".into(), vec![]);
+        if let Some(visitors) = &mut self.visitors {
+            visitors.stop();
+        }
         self.workload.stop();
         self.record("after.json", &lab)?;
-        let directory = &self.setting.directory;
+        let directory = self.setting.directory.clone();
         let (rows, events) = (directory.join("rows.txt"), directory.join("events.jsonl"));
         write(&rows, &self.setting.database.rows(&lab, &primary)?)?;
         let mut lines = String::new();
@@ -523,6 +562,7 @@ impl Run<'_> {
             lines.push('\n');
         }
         write(&events, &lines)?;
+        let visits = self.judge_visitors(&primary)?;
         // From the files, so that whoever has them comes to the same verdict.
         let verdict = verdict::read(&self.workload.ledgers(), &rows, &events)?;
         write(
@@ -535,7 +575,11 @@ impl Run<'_> {
             &directory.join("problems.txt"),
             &(problems.join("\n") + "\n"),
         )?;
-        Ok(Result { verdict, problems })
+        Ok(Result {
+            verdict,
+            visits,
+            problems,
+        })
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Who {
     Witness(usize),
     /// The primary of this moment.
     NewPrimary,
+    /// The node whose turn it is.
+    InTurn,
 }
 
 /// Something that is done.
@@ -48,6 +50,14 @@ pub enum Act {
     Outrun(Who),
     /// The operator asks for this standby to become the primary.
     Switchover(Who),
+    /// The operator takes it out of service.
+    Drain(Who),
+    /// The operator puts it back.
+    Undrain(Who),
+    /// apt installs the newer build of every package of the fleet on it.
+    Upgrade(Who),
+    /// apt installs Debian's PostgreSQL on it again.
+    Reinstall(Who),
 }
 
 /// A service of a node.
@@ -94,6 +104,37 @@ pub enum Step {
     Silence(Duration),
     /// Time passes.
     Hold(Duration),
+    /// These steps for each node in turn, the primary last; each turn begins with a whole fleet.
+    InTurn(&'static [Step]),
+    /// The load balancer sends nobody there any more.
+    AwaitOut(Who),
+    /// The load balancer sends visitors there.
+    AwaitIn(Who),
+    /// A newer build of every package is published.
+    PublishNewer,
+}
+
+impl Step {
+    /// Whether a machine is replaced in it.
+    pub fn replaces(&self) -> bool {
+        matches!(
+            self,
+            Step::Fault(Act::Replace(_)) | Step::Heal(Act::Replace(_))
+        )
+    }
+}
+
+/// What visitors may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visits {
+    /// There are none.
+    None,
+    /// Attempts fail that were sent to a node which something was done to, before the load balancer had it out; no others.
+    Excused,
+    /// No attempt fails.
+    Undisturbed,
+    /// Every request is answered at its second attempt at the latest, and who leaves says so first.
+    Retried,
 }
 
 /// Whether another server has to become primary.
@@ -128,4 +169,6 @@ pub struct Drill {
     pub aim: Option<u64>,
     /// The writers commit on their own server alone: rows have to be lost, or drills are blind.
     pub asynchronous: bool,
+    /// What visitors may see, where there are any.
+    pub visits: Visits,
 }

@@ -46,7 +46,7 @@ impl Run<'_> {
     }
 
     /// Waits until the fleet is whole and this node may be replaced.
-    fn await_turn(&self, plan: &Plan, lab: &Lab, node: &str) -> Outcome {
+    pub(super) fn await_turn(&self, plan: &Plan, lab: &Lab, node: &str) -> Outcome {
         // A standby streams before its machine is a voter.
         let end = Instant::now() + HEALTHY_LIMIT;
         healthy(self.setting, lab)?
