@@ -157,7 +157,7 @@ fn bans_of(name: &str, suite: &str) {
         banned::pass_over(&fleet, BALANCER[0], &attackers, &[GUESSER]);
     });
     step("fail2ban is killed", || {
-        fleet.must(NODES[0], "systemctl kill --signal=KILL fail2ban.service");
+        banned::fail2ban_is_killed(&fleet, NODES[0]);
         banned::become_so(&fleet, &attackers, &[GUESSER]);
     });
     step("a machine goes down and comes back", || {

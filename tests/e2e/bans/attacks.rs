@@ -62,9 +62,9 @@ pub const KINDS: [Kind; 7] = [
 pub const GREEDY: Ipv4Addr = client(48);
 
 impl Kind {
-    /// Twenty requests.
+    /// Forty requests, of which each machine gets some.
     pub fn replay(&self, fleet: &Fleet) {
-        curl(fleet, self.from, 20, self.request);
+        curl(fleet, self.from, 40, self.request);
     }
 }
 
@@ -191,9 +191,8 @@ fn attempts(fleet: &Fleet, options: &str, target: &str, times: usize) {
     fleet.must(
         OUTSIDE,
         &format!(
-            "seq {times} | xargs -P 10 -I N sh -c 'ssh {options} -o BatchMode=yes -o ConnectTimeout=2 -o StrictHostKeyChecking=no \
-             -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR guessN@{target} true; ssh {options} -o BatchMode=yes \
-             -o ConnectTimeout=2 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR root@{target} true; \
+            "seq {times} | xargs -P 10 -I N sh -c 'who=guessN; [ $((N % 2)) = 0 ] || who=root; ssh {options} -o BatchMode=yes \
+             -o ConnectTimeout=2 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR $who@{target} true; \
              :' >/dev/null 2>&1"
         ),
     );
