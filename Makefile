@@ -132,6 +132,7 @@ test-all: test deb
 	$(MAKE) root-test NAME=cluster
 	$(MAKE) root-test NAME=topologies
 	$(MAKE) root-test NAME=firewall
+	$(MAKE) root-test NAME=bans
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
 	$(MAKE) root-test NAME=mail FILTER=bookworm

@@ -46,6 +46,8 @@ pub mod role_file;
 #[cfg(feature = "build")]
 pub mod schema;
 #[cfg(feature = "build")]
+pub mod setting_kind;
+#[cfg(feature = "build")]
 pub mod source;
 #[cfg(feature = "build")]
 pub mod template;

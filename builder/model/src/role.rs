@@ -8,6 +8,7 @@ use crate::{
     finding::{Findings, Place},
     ids::RoleName,
     role_file::RoleFile,
+    setting_kind::SettingKind,
     source::{RoleDir, SourceId, Sources},
     validate::toml_error::{self, Document},
 };
@@ -74,6 +75,16 @@ impl Role {
             let [least, largest] = *range.get_ref();
             least..=largest
         })
+    }
+
+    /// What the elements of a setting are that is a list; a later layer's word counts.
+    #[must_use]
+    pub fn setting_kind(&self, name: &str) -> Option<SettingKind> {
+        let all = self.layers.iter().rev();
+        let mut named = all
+            .flat_map(|l| &l.file.setting_kinds)
+            .filter(|(key, _)| key.get_ref() == name);
+        named.next().map(|(_, kind)| *kind.get_ref())
     }
 
     /// Whether the fleet brought it or changed it.

@@ -17,6 +17,7 @@ pub use toml::Spanned;
 use crate::{
     manifest::{OnChange, Protocol, Start, nothing},
     opening::Written,
+    setting_kind::SettingKind,
 };
 
 /// A role: what a machine does, and everything Debian needs to know to do it.
@@ -41,6 +42,10 @@ pub struct RoleFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, [i64; 2]>")]
     pub setting_ranges: BTreeMap<Spanned<String>, Spanned<[i64; 2]>>,
+    /// What the elements are of settings that are lists of text: never_banned = "networks".
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, SettingKind>")]
+    pub setting_kinds: BTreeMap<Spanned<String>, Spanned<SettingKind>>,
     /// Files that the package ships, or that each node gets rendered for itself.
     #[serde(default)]
     pub files: Vec<FileEntry>,
@@ -343,15 +348,15 @@ pub struct JailEntry {
     /// A filter of Debian's fail2ban, or one that the role's files put into /etc/fail2ban/filter.d.
     #[schemars(with = "String")]
     pub filter: Spanned<String>,
-    /// Matches within find_time that lead to a ban.
+    /// Matches within find_time that lead to a ban. May be a template.
     #[serde(default = "five")]
-    #[schemars(with = "u32")]
-    pub max_retry: Spanned<i64>,
+    #[schemars(with = "PortValue")]
+    pub max_retry: Spanned<PortValue>,
     /// In the syntax of fail2ban: 10m, 1h.
     #[serde(default = "ten_minutes")]
     #[schemars(with = "String")]
     pub find_time: Spanned<String>,
-    /// In the syntax of fail2ban: 1h, 1d.
+    /// How long the first ban of an address is; each later one is twice as long. In the syntax of fail2ban: 1h, 1d.
     #[serde(default = "one_day")]
     #[schemars(with = "String")]
     pub ban_time: Spanned<String>,
@@ -360,6 +365,11 @@ pub struct JailEntry {
     pub log_path: Vec<String>,
     /// As journalctl takes it, such as "_SYSTEMD_UNIT=ssh.service".
     pub journal_match: Option<String>,
+    /// What a ban does, by files of /etc/fail2ban/action.d: "rolesmith-ipset" (default) closes all ports to the address,
+    /// "rolesmith-requests" has the edge refuse its requests. May be templates.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub action: Vec<Spanned<String>>,
     /// Ports that a ban closes.
     #[schemars(with = "String")]
     pub port: Spanned<String>,
@@ -490,8 +500,8 @@ const fn yes() -> bool {
     true
 }
 // Defaults stand nowhere; nothing is ever said about them.
-fn five() -> Spanned<i64> {
-    Spanned::new(0..0, 5)
+fn five() -> Spanned<PortValue> {
+    Spanned::new(0..0, PortValue::Number(5))
 }
 fn ten_minutes() -> Spanned<String> {
     Spanned::new(0..0, "10m".into())

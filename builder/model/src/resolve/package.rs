@@ -68,6 +68,7 @@ pub(super) fn resolve(
         work.debconf(layer, findings);
         work.variables(layer, findings);
         work.setting_ranges(layer, findings);
+        work.setting_kinds(layer, findings);
     }
     work.nothing_below_files(findings);
     work.generated(&name, findings);
@@ -202,6 +203,33 @@ impl Work<'_> {
                     "declare it with its default under [settings], or remove the range",
                 ),
             }
+        }
+    }
+
+    /// Kinds are of settings that there are, and their defaults are lists of what they say.
+    fn setting_kinds(&self, layer: &Layer, findings: &mut Findings) {
+        for (key, kind) in &layer.file.setting_kinds {
+            let name = key.get_ref();
+            let error = match self.role.setting(name) {
+                Some(default @ toml::Value::Array(_)) => {
+                    let Some(element) = kind.get_ref().refused(default) else {
+                        continue;
+                    };
+                    format!(
+                        "{element} in its default is not {}",
+                        kind.get_ref().described()
+                    )
+                }
+                Some(default) => format!("its default is a value of type {}", default.type_str()),
+                None => format!("role {} has no such setting", self.role.name),
+            };
+            findings.error(
+                "role::setting-kind",
+                layer.place(key.span()),
+                format!("setting {name:?} cannot have a kind"),
+                error,
+                "a kind tells what the elements of a list of text are; see docs/roles.md",
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 use tera::Context;
 use toml::Spanned;
 
+use super::number;
 use crate::{
     finding::Findings,
     plan::Jail,
@@ -35,60 +36,41 @@ fn jail(
     context: &Context,
     findings: &mut Findings,
 ) -> Option<Jail> {
-    for (field, pattern, what) in [
-        (&entry.name, "-_", "jail"),
-        (&entry.filter, "-_.[]=,%()", "filter"),
-    ] {
-        let text = field.get_ref();
-        if text.is_empty()
-            || !text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || pattern.as_bytes().contains(&b))
-        {
-            findings.error(
-                "role::jail-name",
-                layer.place(field.span()),
-                format!("{text:?} is not the name of a {what}"),
-                "fail2ban takes letters, digits, hyphens and underscores",
-                "see jail.conf(5)",
-            );
-            return None;
-        }
-    }
-    for time in [&entry.find_time, &entry.ban_time] {
-        if !is_time(time.get_ref()) {
-            findings.error(
-                "role::jail-time",
-                layer.place(time.span()),
-                format!("fail2ban cannot read the time {:?}", time.get_ref()),
-                "not a number with a unit",
-                "write 600, 10m, 1h or 1d",
-            );
-            return None;
-        }
-    }
-    if !(1..=1_000_000).contains(entry.max_retry.get_ref()) {
-        findings.error(
-            "role::jail-max-retry",
-            layer.place(entry.max_retry.span()),
-            format!(
-                "a ban after {} matches has no meaning",
-                entry.max_retry.get_ref()
-            ),
-            "not a number from 1 to 1000000",
-            "write how many matches within find_time lead to a ban, such as 5",
+    let named = name(layer, &entry.name, entry.name.get_ref(), "jail", findings)
+        && name(
+            layer,
+            &entry.filter,
+            entry.filter.get_ref(),
+            "filter",
+            findings,
         );
+    if !named {
         return None;
     }
+    let find_time = time(layer, &entry.find_time, context, findings);
+    let ban_time = time(layer, &entry.ban_time, context, findings);
+    let max_retry = number(
+        layer,
+        &entry.max_retry,
+        context,
+        1..=1_000_000,
+        "`max_retry`",
+        findings,
+    );
+    let action = actions(layer, &entry.action, context, findings);
     let port = port(layer, &entry.port, context, findings)?;
     let mut options = vec![
         ("enabled", "true".to_owned()),
         ("filter", entry.filter.get_ref().clone()),
         ("port", port),
-        ("maxretry", entry.max_retry.get_ref().to_string()),
-        ("findtime", entry.find_time.get_ref().clone()),
-        ("bantime", entry.ban_time.get_ref().clone()),
+        ("maxretry", max_retry?.to_string()),
+        ("findtime", find_time?),
+        ("bantime", ban_time?),
     ];
+    let action = action?;
+    if !action.is_empty() {
+        options.push(("action", action.join("\n         ")));
+    }
     if entry.log_path.is_empty() {
         options.push(("backend", "systemd".into()));
         if let Some(matches) = &entry.journal_match {
@@ -102,6 +84,71 @@ fn jail(
         name: entry.name.get_ref().clone(),
         options,
     })
+}
+
+/// Whether `text`, written at `at`, can name a jail, or a filter or an action with its parameters.
+fn name(
+    layer: &Layer,
+    at: &Spanned<String>,
+    text: &str,
+    what: &str,
+    findings: &mut Findings,
+) -> bool {
+    let marks: &[u8] = if what == "jail" { b"-_" } else { b"-_.[]=,%()" };
+    let good = !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || marks.contains(&b));
+    if !good {
+        findings.error(
+            "role::jail-name",
+            layer.place(at.span()),
+            format!(
+                "{text:?} is not the name of {} {what}",
+                if what == "action" { "an" } else { "a" }
+            ),
+            "fail2ban takes letters, digits, hyphens and underscores",
+            "see jail.conf(5)",
+        );
+    }
+    good
+}
+
+/// What a ban does; nothing where the defaults of all jails say it.
+fn actions(
+    layer: &Layer,
+    written: &[Spanned<String>],
+    context: &Context,
+    findings: &mut Findings,
+) -> Option<Vec<String>> {
+    written
+        .iter()
+        .map(|action| {
+            let text = inline(layer, action, context, findings)?;
+            name(layer, action, &text, "action", findings).then_some(text)
+        })
+        .collect()
+}
+
+/// How long, in fail2ban's words.
+fn time(
+    layer: &Layer,
+    written: &Spanned<String>,
+    context: &Context,
+    findings: &mut Findings,
+) -> Option<String> {
+    let time = inline(layer, written, context, findings)?;
+    if is_time(&time) {
+        return Some(time);
+    }
+    findings.error(
+        "role::jail-time",
+        layer.place(written.span()),
+        format!("fail2ban cannot read the time {time:?}"),
+        "not a number with a unit",
+        "write 600, 10m, 1h or 1d",
+    );
+    None
 }
 
 /// A number, with a unit of one or two letters.

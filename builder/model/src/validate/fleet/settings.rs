@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::Check;
-use crate::{archive_names::closest, fleet::SettingValue, fleet_file::FleetFile, role::Role};
+use crate::{
+    archive_names::closest, fleet::SettingValue, fleet_file::FleetFile, role::Role,
+    setting_kind::SettingKind,
+};
 
 impl Check<'_> {
     pub(super) fn settings(
@@ -90,6 +93,17 @@ impl Check<'_> {
                             );
                             continue;
                         }
+                        if let Some((element, kind)) = refused(role, key.get_ref(), value.get_ref())
+                        {
+                            self.error(
+                                "fleet::setting-kind",
+                                value.span(),
+                                format!("setting {:?} cannot hold {element}", key.get_ref()),
+                                &format!("it is not {}", kind.described()),
+                                format!("its default is {default}"),
+                            );
+                            continue;
+                        }
                         of_role.insert(
                             key.get_ref().clone(),
                             SettingValue {
@@ -111,4 +125,14 @@ fn missed_range(role: &Role, name: &str, value: &toml::Value) -> Option<RangeInc
     let number = value.as_integer()?;
     role.setting_range(name)
         .filter(|range| !range.contains(&number))
+}
+
+/// The first element of a list that the setting's kind does not take.
+fn refused<'a>(
+    role: &Role,
+    name: &str,
+    value: &'a toml::Value,
+) -> Option<(&'a toml::Value, SettingKind)> {
+    let kind = role.setting_kind(name)?;
+    Some((kind.refused(value)?, kind))
 }
