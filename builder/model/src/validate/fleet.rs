@@ -1,6 +1,7 @@
 //! Checks a fleet.toml and makes a [`Fleet`] of it.
 
 mod applications;
+mod certificates;
 mod database;
 mod mail;
 mod network;
@@ -154,6 +155,7 @@ impl Check<'_> {
         services.database.synchronous = self.database(&file, &nodes);
         let mail = self.mail(&file, &mut nodes);
         let applications = self.applications(&file, &nodes, &services);
+        let certificates = self.certificates(&file, &mut nodes);
         let settings = self.settings(&file);
         if self.findings.has_errors() {
             return None;
@@ -171,6 +173,7 @@ impl Check<'_> {
             nodes,
             services,
             mail,
+            certificates,
             applications,
             settings,
         })
