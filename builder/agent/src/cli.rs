@@ -36,6 +36,7 @@ pub(crate) struct Cli {
 enum Command {
     Alarms(commands::alarms::Alarms),
     Apply(commands::apply::Apply),
+    Certificates(commands::certificates::Certificates),
     Cluster(commands::cluster::Cluster),
     #[command(hide = true)]
     Database(commands::database::Database),
@@ -78,6 +79,7 @@ pub fn main() -> ExitCode {
     let end = match Cli::parse().command {
         Command::Alarms(args) => args.run(),
         Command::Apply(args) => args.run(),
+        Command::Certificates(args) => args.run(),
         Command::Cluster(args) => args.run(),
         Command::Database(args) => args.run(),
         Command::Run(args) => args.run(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod alarms;
 pub(crate) mod apply;
+pub(crate) mod certificates;
 pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod databases;

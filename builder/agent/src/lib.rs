@@ -13,6 +13,7 @@ pub mod act;
 pub mod alarms;
 pub mod application;
 pub mod apply;
+pub mod certificates;
 pub mod cli;
 pub mod cluster;
 pub mod decide;

@@ -55,6 +55,7 @@ fn judge(app: &App, mut sources: Sources, services: Services) -> Inspected {
     if let Some(fleet) = &mut fleet {
         applications::read(app, fleet, services, &mut sources, &mut findings);
         read_mail_authorities(app, fleet, &mut findings);
+        read_acme_authorities(app, fleet, &mut findings);
         add_roles(&mut sources, &mut roles, fleet, &mut findings);
     }
     let plan = fleet.and_then(|fleet| {
@@ -86,6 +87,25 @@ fn read_mail_authorities(app: &App, fleet: &mut Fleet, findings: &mut Findings) 
                 help,
             );
         }
+    }
+}
+
+/// Reads who may sign the certificate of the authority's own server.
+fn read_acme_authorities(app: &App, fleet: &mut Fleet, findings: &mut Findings) {
+    let source = fleet.source;
+    let certificates = fleet.certificates.as_mut();
+    let Some(ca) = certificates.and_then(|certificates| certificates.ca.as_mut()) else {
+        return;
+    };
+    match read_authorities(&app.dir.join(&ca.path), &ca.path) {
+        Ok(pem) => ca.pem = pem,
+        Err(error) => findings.error(
+            "fleet::certificates-ca",
+            Place::new(source, ca.span.clone()),
+            error.to_string(),
+            "edges speak to an authority whose server's certificate these CAs have signed",
+            "write the certificates of the CAs that sign for the authority's server, in PEM, and nothing else",
+        ),
     }
 }
 

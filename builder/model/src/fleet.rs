@@ -49,6 +49,8 @@ pub struct Fleet {
     pub services: Services,
     /// Where its nodes' mail goes, where they send any.
     pub mail: Option<Mail>,
+    /// Where its sites' certificates come from, unless its machines sign them themselves.
+    pub certificates: Option<Certificates>,
     /// Its own programs, and what its edge serves.
     pub applications: Applications,
     /// Values for roles' settings, with the place where each was set.
@@ -196,6 +198,34 @@ impl Mail {
     pub const SUBMISSION: u16 = 587;
     /// The role that nodes have then.
     pub const ROLE: &str = "mail";
+}
+
+/// Who signs the certificates of sites, by ACME (RFC 8555).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificates {
+    /// The URL of the authority's directory.
+    pub directory: String,
+    /// Whether it is the lab's.
+    pub lab: bool,
+    /// Whom the authority may write to.
+    pub contact: Option<String>,
+    /// Who may sign the certificate of the authority's server, where that is not left to Debian.
+    pub ca: Option<MailAuthorities>,
+    /// Days before its end when a certificate is renewed.
+    pub renew_days: u32,
+    /// Where edges ask each other.
+    pub port: u16,
+}
+
+impl Certificates {
+    /// The role that edges have then.
+    pub const ROLE: &str = "certificates";
+    /// What the lab's authority is called. Its machines know the name, and nobody else does.
+    pub const LAB_HOST: &str = "acme.lab.internal";
+    /// Where that listens.
+    pub const LAB_PORT: u16 = 14_000;
+    /// Where a machine of the lab finds who may sign that one's certificate.
+    pub const LAB_CA: &str = "/etc/rolesmith/lab/acme.pem";
 }
 
 impl Fleet {

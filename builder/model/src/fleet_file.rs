@@ -41,6 +41,8 @@ pub struct FleetFile {
     pub logs: LogsEntry,
     /// Where the mail of nodes goes. Without it nodes send none, and have no mail system.
     pub mail: Option<MailEntry>,
+    /// Where the certificates of sites come from. Without it each machine signs its own, which nobody trusts.
+    pub certificates: Option<CertificatesEntry>,
     /// The fleet's own programs: each becomes a package, and a service on every node with the role `app`.
     #[serde(default)]
     pub services: Vec<ServiceEntry>,
@@ -239,6 +241,30 @@ pub struct MailEntry {
     /// trusts.
     #[schemars(with = "Option<String>")]
     pub ca: Option<Spanned<String>>,
+}
+
+/// [certificates]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificatesEntry {
+    /// The authority: "letsencrypt" (the default), "staging" (Let's Encrypt's for tests), "lab" (the one in the lab), or the URL of another
+    /// one's directory (RFC 8555).
+    #[schemars(with = "Option<String>")]
+    pub acme: Option<Spanned<String>>,
+    /// A mail address that the authority may write to.
+    #[schemars(with = "Option<String>")]
+    pub contact: Option<Spanned<String>>,
+    /// A file with the CAs (PEM) that may sign the certificate of the authority's own server, relative to the fleet's directory. Default:
+    /// those that Debian trusts.
+    #[schemars(with = "Option<String>")]
+    pub ca: Option<Spanned<String>>,
+    /// Days before its end when a certificate is renewed; one that lives for less than three times as long is renewed when a third of
+    /// its life is left. Default 30.
+    #[schemars(with = "Option<u32>")]
+    pub renew_days: Option<Spanned<i64>>,
+    /// Where edges give each other certificates, and answers for the authority, in the private network. Default 7433.
+    #[schemars(with = "Option<u16>")]
+    pub port: Option<Spanned<i64>>,
 }
 
 /// [[services]]

@@ -36,7 +36,7 @@ pub fn run(app: &App, args: &Check) -> Outcome {
     }
     if let Some(plan) = &inspected.plan {
         app.say(format_args!(
-            "The fleet {} is sound: {}, {} ({}).{}",
+            "The fleet {} is sound: {}, {} ({}).{}{}",
             plan.fleet.name,
             report::plural(plan.nodes.len(), "node", "nodes"),
             report::plural(plan.roles.len(), "role", "roles"),
@@ -44,6 +44,12 @@ pub fn run(app: &App, args: &Check) -> Outcome {
             // Nobody has to have mail, so this is no finding.
             if plan.fleet.mail.is_none() {
                 " Without [mail] its nodes write to nobody."
+            } else {
+                ""
+            },
+            // Nor does a fleet that nobody sees yet have to have certificates that others trust.
+            if plan.fleet.certificates.is_none() && !plan.fleet.applications.sites.is_empty() {
+                " Without [certificates] its sites have certificates that no browser trusts."
             } else {
                 ""
             }

@@ -57,6 +57,7 @@ pub(super) fn package(fleet: &Fleet, role: &Role, sources: &Sources) -> Context 
     context.insert("redis", &fleet.services.redis);
     context.insert("logs", &fleet.services.logs);
     context.insert("mail", &fleet.mail.as_ref().map(describe_mail));
+    context.insert("certificates", &describe_certificates(fleet));
     let mut facts = Map::new();
     for layer in &role.layers {
         if let Some(suite) = layer.file.suites.get(fleet.suite.codename()) {
@@ -99,6 +100,24 @@ fn describe_mail(mail: &Mail) -> Value {
         "from_domain": mail.from_domain,
         "ca": mail.ca.as_ref().map(|ca| &ca.pem),
     })
+}
+
+/// What templates read as `certificates`.
+fn describe_certificates(fleet: &Fleet) -> Option<Value> {
+    let certificates = fleet.certificates.as_ref()?;
+    let sites = fleet.applications.sites.iter();
+    let sites: Vec<Value> = sites
+        .map(|site| json!({ "name": site.name, "hosts": site.hosts }))
+        .collect();
+    Some(json!({
+        "directory": certificates.directory,
+        "lab": certificates.lab,
+        "contact": certificates.contact,
+        "ca": certificates.ca.as_ref().map(|ca| &ca.pem),
+        "renew_days": certificates.renew_days,
+        "port": certificates.port,
+        "sites": sites,
+    }))
 }
 
 /// Facts that templates read about a machine.

@@ -1,6 +1,7 @@
 //! Checks a fleet.toml and makes a [`Fleet`] of it.
 
 mod applications;
+mod certificates;
 mod database;
 mod edge;
 mod mail;
@@ -156,6 +157,7 @@ impl Check<'_> {
         self.edges(network.as_ref(), &nodes);
         let mail = self.mail(&file, &mut nodes);
         let applications = self.applications(&file, &nodes, &services);
+        let certificates = self.certificates(&file, &mut nodes);
         let settings = self.settings(&file);
         if self.findings.has_errors() {
             return None;
@@ -173,6 +175,7 @@ impl Check<'_> {
             nodes,
             services,
             mail,
+            certificates,
             applications,
             settings,
         })

@@ -13,9 +13,9 @@ use crate::{
     validate::syntax,
 };
 
-/// Top-level domains that no mail server on the internet takes senders of (RFC 2606, RFC 6762, RFC 8375, and the one that ICANN keeps
-/// for private use).
-const PRIVATE: [&str; 9] = [
+/// Top-level domains that the internet does not have (RFC 2606, RFC 6762, RFC 8375, and the one that ICANN keeps for private use): no
+/// mail server takes senders of them, and no authority signs for them.
+pub(super) const PRIVATE: [&str; 9] = [
     "internal",
     "local",
     "localdomain",
@@ -167,7 +167,7 @@ impl Check<'_> {
 }
 
 /// An address without a name and without quoting (RFC 5321, 4.1.2, of it what stands unquoted in every configuration file).
-fn mail_address(text: &str) -> Result<(), &'static str> {
+pub(super) fn mail_address(text: &str) -> Result<(), &'static str> {
     let Some((user, host)) = text.split_once('@') else {
         return Err("is no mail address");
     };

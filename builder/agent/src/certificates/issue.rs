@@ -1,0 +1,243 @@
+//! Asking the authority, by uacme(1).
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::bundle::{Bundle, BundleError};
+use super::{Settings, Site};
+use crate::files::{self, Root};
+use crate::program::{Call, ProgramError, Programs};
+
+/// Writes the answer to a challenge where [`super::challenge`] finds it.
+pub const HOOK: &str = "/usr/lib/rolesmith/certificates/hook";
+
+/// How long uacme may take. An authority takes seconds; the lease ends later.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The program failed, and what it said.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The disk.
+    #[error("{0}: {1}")]
+    Io(&'static str, io::Error),
+    /// What came is no certificate for the key that was made.
+    #[error("what the authority gave: {0}")]
+    Bundle(#[from] BundleError),
+    /// It is for other names.
+    #[error("the authority gave a certificate for other names than those of the site")]
+    Names,
+}
+
+impl IssueError {
+    /// Whether the authority wants to be left alone for a while (RFC 8555, 6.6).
+    #[must_use]
+    pub fn limited(&self) -> bool {
+        self.to_string().contains("acme:error:rateLimited")
+    }
+}
+
+/// Asks for a certificate with a new key. `dir` is where uacme keeps this edge's account.
+///
+/// Each edge has an account of its own, so that no account's key ever leaves the machine that made it; authorities bind neither
+/// certificates nor names to accounts unless a domain's owner asks for it (RFC 8657).
+///
+/// # Errors
+/// [`IssueError`].
+pub fn issue(
+    programs: &impl Programs,
+    root: &Root,
+    dir: &Path,
+    settings: &Settings,
+    site: &Site,
+) -> Result<Bundle, IssueError> {
+    let conf = dir.to_string_lossy().into_owned();
+    let first = site.hosts.first().map_or("", String::as_str);
+    fs::create_dir_all(dir).map_err(|error| IssueError::Io("the account's directory", error))?;
+    let call = |words: &[&str]| {
+        let fixed = [
+            "--yes",
+            "--confdir",
+            &conf,
+            "--acme-url",
+            &settings.directory,
+        ];
+        Call::new(["/usr/bin/uacme"])
+            .args(fixed)
+            .args(words.iter().copied())
+            .limit(LIMIT)
+    };
+    if !dir.join("private/key.pem").exists() {
+        let words = ["--type", "EC", "new"].into_iter();
+        let words: Vec<&str> = words.chain(settings.contact.as_deref()).collect();
+        programs.output(&call(&words))?;
+    }
+    // A new key for each certificate.
+    let (private, public) = (dir.join("private").join(first), dir.join(first));
+    for old in [&private, &public] {
+        remove(old).map_err(|error| IssueError::Io("the former certificate", error))?;
+    }
+    // What an attempt that was cut short has left.
+    remove(&root.join(super::challenge::DIR))
+        .map_err(|error| IssueError::Io("challenges", error))?;
+    fs::create_dir_all(root.join(super::challenge::DIR))
+        .map_err(|error| IssueError::Io("challenges", error))?;
+    let mut words = vec![
+        "--hook",
+        HOOK,
+        "--never-create",
+        "--type",
+        "EC",
+        "--no-ocsp",
+        "issue",
+    ];
+    words.extend(site.hosts.iter().map(String::as_str));
+    let result = programs.output(&call(&words));
+    let bundle = result
+        .map_err(IssueError::from)
+        .and_then(|_| gather(&private.join("key.pem"), &public.join("cert.pem")));
+    // It is kept elsewhere, or useless.
+    for made in [&private, &public] {
+        let _ = remove(made);
+    }
+    let bundle = bundle?;
+    if !bundle.offer.fits(&site.hosts) {
+        return Err(IssueError::Names);
+    }
+    Ok(bundle)
+}
+
+fn gather(key: &Path, certificate: &Path) -> Result<Bundle, IssueError> {
+    let read = |what, path: &Path| match files::read(path) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(IssueError::Io(what, io::ErrorKind::NotFound.into())),
+        Err(error) => Err(IssueError::Io(what, error)),
+    };
+    let mut pem = read("the key", key)?;
+    pem.extend(read("the certificate", certificate)?);
+    Ok(Bundle::parse(&pem)?)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::bundle::testing::bundle;
+    use super::*;
+    use crate::program::Ended;
+
+    /// uacme, as far as files go.
+    struct Uacme {
+        dir: std::path::PathBuf,
+        names: Vec<&'static str>,
+        fails: Option<&'static str>,
+        calls: Mutex<Vec<String>>,
+    }
+
+    impl Programs for Uacme {
+        fn run(&self, call: &Call) -> Result<Ended, ProgramError> {
+            let words = call.argv[6..].join(" ");
+            let (code, stderr) = match self.fails {
+                Some(why) if words.contains("issue") => (2, why.to_owned()),
+                _ => (0, String::new()),
+            };
+            let put = |path: &str, text: &str| {
+                files::write(
+                    &self.dir.join(path),
+                    text.as_bytes(),
+                    files::Access::PRIVATE,
+                )
+                .unwrap();
+            };
+            if words.contains("new") {
+                put("private/key.pem", "account");
+            } else if code == 0 {
+                let text = bundle(&self.names, 1, 1);
+                let (key, certificate) = text.split_at(text.find("-----BEGIN CERT").unwrap());
+                put("private/a.example.com/key.pem", key);
+                put("a.example.com/cert.pem", certificate);
+            }
+            self.calls.lock().unwrap().push(words);
+            Ok(Ended {
+                code: Some(code),
+                stdout: String::new(),
+                stderr,
+            })
+        }
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            directory: "https://acme.example/dir".into(),
+            contact: Some("ops@example.com".into()),
+            renew_days: 30,
+            port: 7433,
+            address: "10.0.0.1".into(),
+            sites: vec![Site {
+                name: "shop".into(),
+                hosts: vec!["a.example.com".into(), "b.example.com".into()],
+            }],
+        }
+    }
+
+    fn try_with(
+        names: &[&'static str],
+        fails: Option<&'static str>,
+    ) -> (Result<Bundle, IssueError>, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let uacme = Uacme {
+            dir: dir.path().join("acme"),
+            names: names.to_vec(),
+            fails,
+            calls: Mutex::default(),
+        };
+        let (settings, root) = (settings(), Root::at(dir.path()));
+        let site = &settings.sites[0];
+        let first = issue(&uacme, &root, &uacme.dir, &settings, site);
+        let _ = issue(&uacme, &root, &uacme.dir, &settings, site);
+        assert!(
+            !uacme.dir.join("private/a.example.com").exists(),
+            "no key stays there"
+        );
+        (first, uacme.calls.into_inner().unwrap())
+    }
+
+    #[test]
+    fn the_account_is_made_once_and_the_key_each_time() {
+        let (first, calls) = try_with(&["a.example.com", "b.example.com"], None);
+        assert_eq!(first.unwrap().offer.names.len(), 2);
+        let issue = format!(
+            "--hook {HOOK} --never-create --type EC --no-ocsp issue a.example.com b.example.com"
+        );
+        assert_eq!(calls, ["--type EC new ops@example.com", &issue, &issue]);
+    }
+
+    #[test]
+    fn what_is_for_other_names_is_refused() {
+        let (first, _) = try_with(&["a.example.com"], None);
+        assert!(matches!(first, Err(IssueError::Names)));
+    }
+
+    #[test]
+    fn an_authority_that_was_asked_too_much_is_left_alone() {
+        let limited = "{\"type\": \"urn:ietf:params:acme:error:rateLimited\"}";
+        assert!(try_with(&[], Some(limited)).0.unwrap_err().limited());
+        assert!(
+            !try_with(&[], Some("no route to host"))
+                .0
+                .unwrap_err()
+                .limited()
+        );
+    }
+}
