@@ -1,12 +1,14 @@
 use std::env;
 use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::cli::End;
 use crate::migrate::{Migration, Outcome, credential};
 use crate::notify::Notifier;
 
-/// Bring a service's database up to date, once for each release (run by the service's unit)
+/// Bring a service's database up to date, once for each release, and become the service (run by its unit)
 ///
 /// Waits until it can be done, or until another node has done it. Reads the database's URL from the credential database-url.
 #[derive(Debug, clap::Args)]
@@ -15,9 +17,12 @@ pub(crate) struct Migrate {
     service: String,
     /// The release that the command belongs to
     release: String,
-    /// The command and its arguments
-    #[arg(required = true, last = true)]
+    /// The command that brings the database up to date, and each of its arguments
+    #[arg(long = "command", value_name = "WORD", required = true)]
     command: Vec<String>,
+    /// The service's program and its arguments
+    #[arg(required = true, last = true)]
+    program: Vec<String>,
 }
 
 impl Migrate {
@@ -48,12 +53,22 @@ impl Migrate {
             notifier.send(&format!("STATUS={what}"));
         }));
         match ended {
-            Ok(Outcome::Ran) => End::Good(format!(
-                "the database is at release {}\n",
-                migration.release
-            )),
-            Ok(Outcome::Known) => End::Good(String::new()),
-            Err(error) => End::Error(error.to_string()),
+            Ok(Outcome::Ran) => {
+                let _ = writeln!(
+                    io::stderr(),
+                    "the database is at release {}",
+                    migration.release
+                );
+            }
+            Ok(Outcome::Known) => {}
+            Err(error) => return End::Error(error.to_string()),
         }
+        drop(runtime);
+        let Some((program, arguments)) = self.program.split_first() else {
+            return End::Error("there is no program".into());
+        };
+        // Comes back only where that fails.
+        let error = Command::new(program).args(arguments).exec();
+        End::Error(format!("{program}: {error}"))
     }
 }

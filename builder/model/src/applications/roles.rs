@@ -129,8 +129,8 @@ pub(crate) fn describe_service(service: &Service) -> serde_json::Value {
     let more = json!({
         "unit": format!("rolesmith-service-{}.service", service.name),
         "directory": directory,
-        "exec": unit_words(&service.command, &directory),
-        "exec_migrate": service.migrate.as_deref().map(|c| unit_words(c, &directory)),
+        "exec": unit_words(&service.command, &directory, ""),
+        "migrate_words": service.migrate.as_deref().map(|c| unit_words(c, &directory, "--command=")),
         "database_key": service.database_secret().as_str().replace('-', "_"),
         "database_secret": service.database.as_ref().map(|_| service.database_secret().to_string()),
         "environment_lines": service
@@ -146,12 +146,13 @@ pub(crate) fn describe_service(service: &Service) -> serde_json::Value {
 }
 
 /// A command as systemd.service(5) reads it: each word in quotation marks, with what is special in them escaped. A program without a
-/// slash is Debian's, in /usr/bin; one with a slash in its middle is the service's own.
-fn unit_words(command: &[String], directory: &str) -> String {
+/// slash is Debian's, in /usr/bin; one with a slash in its middle is the service's own. Each word begins with `prefix`.
+fn unit_words(command: &[String], directory: &str, prefix: &str) -> String {
     let word = |word: &String| {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./=:,@+".contains(&b);
+        let word = format!("{prefix}{word}");
         if !word.is_empty() && word.bytes().all(plain) {
-            word.clone()
+            word
         } else {
             quoted(&word.replace('%', "%%").replace('$', "$$"))
         }
@@ -344,6 +345,7 @@ mod tests {
             unit_words(
                 &words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>(),
                 "/d",
+                "",
             )
         };
         assert_eq!(words(&["node", "server.js"]), "/usr/bin/node server.js");
@@ -354,5 +356,10 @@ mod tests {
             "/usr/bin/sh -c \"echo \\\"$$HOME\\\" 100%%\""
         );
         assert_eq!(words(&["node", ""]), "/usr/bin/node \"\"");
+        let migrate = ["./migrate".to_owned(), "--all 5%".to_owned()];
+        assert_eq!(
+            unit_words(&migrate, "/d", "--command="),
+            "--command=/d/migrate \"--command=--all 5%%\""
+        );
     }
 }
