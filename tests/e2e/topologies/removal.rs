@@ -47,7 +47,7 @@ pub fn of_edge_and_log_server(fleet: &Fleet, name: &str, page: &Page<'_>) {
     for (node, traces) in [("web-2", "rolesmith-edge|nginx"), ("log-2", "log-server")] {
         let units = fleet.must(
             node,
-            "systemctl list-units --all --no-legend --plain --type=service,timer,path",
+            "systemctl list-units --state=active,activating,failed --no-legend --plain --type=service,timer,path",
         );
         let found: Vec<&str> = units
             .lines()

@@ -145,7 +145,7 @@ mod tests {
     fn a_run_is_judged_by_its_files() {
         let directory = tempfile::tempdir().expect("a directory");
         written(directory.path());
-        let verdict = read(directory.path()).ok().expect("a run");
+        let verdict = read(directory.path()).expect("a run");
         assert_eq!(verdict.lost, [visit_id(1, 7)]);
         assert_eq!(
             verdict.broken_promises(),
@@ -164,7 +164,7 @@ mod tests {
         );
         let orders = directory.path().join(VISITS).join(ORDERS);
         fs::write(&orders, visit_id(1, 7) + "\n").expect("written");
-        let verdict = read(directory.path()).ok().expect("a run");
+        let verdict = read(directory.path()).expect("a run");
         assert_eq!(verdict.broken_promises(), Vec::<String>::new());
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         written(directory.path());
         fs::remove_file(directory.path().join(VISITS).join(BALANCER)).expect("removed");
-        let error = read(directory.path()).err().expect("incomplete");
+        let error = read(directory.path()).expect_err("incomplete");
         assert!(error.text().contains("balancer.jsonl"));
     }
 }

@@ -106,6 +106,7 @@ pub const WEB: &[Drill] = &[
         about: "apt alone installs Debian's PostgreSQL again on the primary: nobody is primary without the fleet's word",
         steps: &[Fault(Reinstall(Primary)), Hold(seconds(10))],
         promotion: May,
+        must: Some(2000),
         ..PLAIN
     },
 ];

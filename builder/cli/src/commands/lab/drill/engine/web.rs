@@ -25,6 +25,8 @@ use crate::{
 pub const VISITS: &str = "visits";
 /// How long the load balancer may take to take a node back when it is well.
 const BACK_LIMIT: Duration = HEALTHY_LIMIT;
+/// apt as it runs where nobody answers its questions; the agent may be fetching facts, for which dpkg is locked.
+const INSTALL: &str = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold install";
 /// What the load balancer's figures do not say: the machine's own slowness.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -92,6 +94,12 @@ impl Run<'_> {
     /// Publishes a newer build of every package, though nothing in them is another: their inputs in the lock are forgotten, so that all
     /// get their next versions.
     pub(super) fn publish_newer(&mut self) -> Outcome {
+        // What it costs the machine is no part of the control.
+        self.event(
+            EventKind::Fault,
+            "a newer build of every package is published".into(),
+            vec![],
+        );
         let app = self.setting.app;
         let lock = read_lock(&app.dir)
             .map_err(|error| Failure::new(error.to_string(), "mend rolesmith.lock"))?;
@@ -102,13 +110,7 @@ impl Run<'_> {
         }
         // Written over, so that it stays its owner's.
         std::fs::write(&path, text)?;
-        as_owner(app, &["publish"], "", "mend what it says")?;
-        self.event(
-            EventKind::Seen,
-            "a newer build of every package is published".into(),
-            vec![],
-        );
-        Ok(())
+        as_owner(app, &["publish"], "", "mend what it says")
     }
 
     /// apt installs the newer build of every package of the fleet on a node, and what it installed is in use when this returns.
@@ -116,12 +118,11 @@ impl Run<'_> {
         let node = self.name(who)?;
         let fleet = project::plan(self.setting.app)?.fleet.name;
         self.event(kind, format!("apt upgrades {node}"), vec![]);
-        let install = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Options::=--force-confold install";
         // The agent's package is the same file as before: its maintainer scripts are what counts. In the end the agent's work is
         // waited for: what has begun, and what came after that.
         let script = format!(
-            "set -e; apt-get -q update; {install} --only-upgrade $(dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' '{fleet}-*' | \
-             sed -n 's/^ii //p'); {install} --reinstall rolesmith-agent; systemctl start rolesmith-apply.service; systemctl start rolesmith-apply.service"
+            "set -e; apt-get -q update; {INSTALL} --only-upgrade $(dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' '{fleet}-*' | \
+             sed -n 's/^ii //p'); {INSTALL} --reinstall rolesmith-agent; systemctl start rolesmith-apply.service; systemctl start rolesmith-apply.service"
         );
         self.inside(&node, &["timeout", "600", "sh", "-c", &script])?;
         let versions = [
@@ -157,9 +158,11 @@ impl Run<'_> {
             format!("apt installs PostgreSQL of {node} again"),
             vec![],
         );
-        let script = "set -e; DEBIAN_FRONTEND=noninteractive apt-get -q -y install --reinstall \
-             $(dpkg-query -W -f '${db:Status-Abbrev}${Package}\\n' 'postgresql-[0-9][0-9]' postgresql-common | sed -n 's/^ii //p')";
-        self.inside(&node, &["timeout", "600", "sh", "-c", script])
+        let script = format!(
+            "set -e; {INSTALL} --reinstall $(dpkg-query -W -f '${{db:Status-Abbrev}}${{Package}}\\n' 'postgresql-[0-9][0-9]' \
+             postgresql-common | sed -n 's/^ii //p')"
+        );
+        self.inside(&node, &["timeout", "600", "sh", "-c", &script])
     }
 
     /// Ends the visitors and judges what they saw.
