@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     thread,
@@ -14,7 +15,6 @@ struct Bans {
 
 impl Bans {
     fn new(name: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt as _;
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bans-{name}"));
         if place.exists() {
             fs::remove_dir_all(&place).expect("removable");
@@ -28,7 +28,9 @@ impl Bans {
 
     fn run(&self, words: &[&str]) -> Output {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles/base/files/ban");
+        // As fail2ban starts it.
         Command::new("sh")
+            .args(["-c", "umask 077; exec sh \"$@\"", "sh"])
             .arg(program)
             .args(words)
             .env_clear()
@@ -99,6 +101,13 @@ fn requests_are_refused_by_a_directory_and_the_firewall_is_left_alone() {
     bans.must(&["requests", "add", "nginx-home", who, "3600"]);
     bans.must(&["requests", "del", "nginx-bot", who]);
     assert!(bans.has("requests", who));
+    // nginx' workers, which are somebody else, see it.
+    let mut path = bans.place.join("run");
+    for part in ["", "requests", who] {
+        path.push(part);
+        let mode = fs::metadata(&path).expect("it is there").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o755, "{}", path.display());
+    }
     bans.must(&["requests", "del", "nginx-home", who]);
     assert!(!bans.has("requests", who));
     assert!(bans.calls().is_empty());
