@@ -562,8 +562,10 @@ impl Node {
     }
 }
 
-/// What is shown on one line of a longer text: its end says why.
+/// What is shown on one line of a longer text: its end says why. The call itself is of no interest there.
 fn last_line(text: &str) -> String {
     let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or(text).trim().chars().take(200).collect()
+    let line = line.unwrap_or(text);
+    let said = line.rsplit("uacme: ").next().unwrap_or(line);
+    said.trim().chars().take(200).collect()
 }
