@@ -14,7 +14,7 @@ mod purge;
 #[path = "packages/upgrade.rs"]
 mod upgrade;
 
-use std::net::Ipv4Addr;
+use std::{fs, net::Ipv4Addr};
 
 use rolesmith_tests::{Fleet, LabGuard, bare::step, need_root};
 
@@ -45,13 +45,35 @@ from_domain = "example.org"
 [nodes.one]
 roles = ["app", "db-primary-capable", "redis", "edge", "log-server"]
 address = "10.77.0.11"
+
+[[services]]
+name = "echo"
+source = "services/echo"
+command = ["python3", "serve.py"]
+depends = ["python3"]
+port = 3000
+health = "/health"
+database = true
+redis = true
+
+[[sites]]
+name = "pages"
+hosts = ["pages.pkg.internal"]
+root = "sites/pages"
+
+[[sites.routes]]
+path = "/api/"
+service = "echo"
 "#;
+/// Asks as the load balancer does, with PROXY protocol before TLS.
+const VISITOR: &str = include_str!("packages/echo/visit.py");
+const SERVICE: &str = include_str!("packages/echo/serve.py");
 
 /// What apt installs by hand: the roles. The agent, the facts and the keyring come with them.
-const ROLES: &str = "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-mail";
+const ROLES: &str = "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-mail pkg-service-echo pkg-site-pages";
 /// All of ours that are installed then.
-const OURS: &str = "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-mail pkg-facts pkg-archive-keyring \
-    rolesmith-agent";
+const OURS: &str = "pkg-base pkg-app pkg-db-client pkg-db-primary-capable pkg-redis pkg-edge pkg-log-server pkg-mail pkg-service-echo pkg-site-pages \
+    pkg-facts pkg-archive-keyring rolesmith-agent";
 
 #[test]
 #[ignore = "needs root: boots a real machine"]
@@ -59,6 +81,12 @@ fn packages_live_and_die_well() {
     need_root();
     let fleet = Fleet::create(NAME, FLEET);
     let _guard = LabGuard(&fleet);
+    write(&fleet, "services/echo/serve.py", SERVICE);
+    write(
+        &fleet,
+        "sites/pages/index.html",
+        "<!doctype html><title>pages</title>\n",
+    );
     fleet.set_secret("mail-password", "not-for-everybody");
     step("mirror and publish", || {
         fleet.run(&["mirror"]);
@@ -80,6 +108,7 @@ fn packages_live_and_die_well() {
         fleet.give_identity(NODE);
         healthy(&fleet);
         first_install::is_enrolled(&fleet);
+        serves(&fleet);
     });
 
     step("an upgrade restarts what changed, and nothing else", || {
@@ -109,10 +138,22 @@ fn packages_live_and_die_well() {
     step("upgrade, killed again and again", || kills::upgrade(&fleet));
 }
 
+fn write(fleet: &Fleet, path: &str, text: &str) {
+    let path = fleet.dir.join(path);
+    fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+    fs::write(path, text).expect("a file");
+}
+
 /// Waits until the node is converged and healthy, then looks for what must never be.
 fn healthy(fleet: &Fleet) {
     fleet.must(NODE, "rolesmith-agent wait --timeout 120 || { rolesmith-agent status; journalctl -n 60 --no-pager; exit 1; }");
     sound(fleet);
+}
+
+/// A visitor of the load balancer gets the page, and what the service says.
+fn serves(fleet: &Fleet) {
+    let told = fleet.must(NODE, &format!("exec python3 - <<'END'\n{VISITOR}END"));
+    assert_eq!(told, "<!doctype html><title>pages</title>\necho\n");
 }
 
 /// No unit failed, and dpkg has nothing to complain about.

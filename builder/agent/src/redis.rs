@@ -10,7 +10,7 @@
 //!   say, or, once in the life of a fleet, the founder that the fleet has agreed on.
 //! - [`decide::watch`] says when a replica may be promoted: never before its first full copy of the data is complete.
 //!
-//! All three are pure and total; [`ask`] gathers what they look at, [`run`] does what they say. Nothing is guessed: what no
+//! All three are pure and total; [`ask`] gathers what they look at, [`run`] and [`watch`] do what they say. Nothing is guessed: what no
 //! majority has answered is waited for, and the unit's status says so.
 //!
 //! # Why Sentinel's identifier is derived from the member's name
@@ -36,3 +36,4 @@ pub mod run;
 pub mod settings;
 pub mod state;
 pub mod views;
+pub mod watch;

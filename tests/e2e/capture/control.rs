@@ -15,7 +15,7 @@ hba=/var/lib/rolesmith/db-primary-capable/pg_hba.conf
 cp -a $hba /run/control-hba.conf
 { echo 'hostnossl wire wire 10.77.0.0/24 scram-sha-256'; cat /run/control-hba.conf; } >$hba
 runuser -u postgres -- psql -qAtXc 'SELECT pg_reload_conf()' >/dev/null
-iptables -I INPUT -p tcp -m multiport --dports 6381,2515 -j ACCEPT
+iptables -I INPUT -p tcp -m multiport --dports 6381,2515,8081 -j ACCEPT
 systemd-run --quiet --collect --unit=control-redis redis-server --port 6381 --bind "$HOST" --protected-mode no --save '' --dir /run
 systemd-run --quiet --collect --unit=control-syslog python3 -c '
 import socket, sys
@@ -25,12 +25,15 @@ while True:
     while taken.recv(4096):
         pass
 ' "$HOST"
+mkdir /run/control-web
+systemd-run --quiet --collect --unit=control-web python3 -m http.server --bind "$HOST" --directory /run/control-web 8081
 "#;
 
 /// Takes it all away again.
 const CLOSE: &str = r#"
-systemctl stop control-redis.service control-syslog.service
-iptables -D INPUT -p tcp -m multiport --dports 6381,2515 -j ACCEPT
+systemctl stop control-redis.service control-syslog.service control-web.service
+rmdir /run/control-web
+iptables -D INPUT -p tcp -m multiport --dports 6381,2515,8081 -j ACCEPT
 cat /run/control-hba.conf >/var/lib/rolesmith/db-primary-capable/pg_hba.conf
 rm /run/control-hba.conf
 runuser -u postgres -- psql -qAtXc 'SELECT pg_reload_conf()' >/dev/null
@@ -52,12 +55,14 @@ pub fn seen_in_clear(fleet: &Fleet, lab: &Lab, (primary, host): (&str, &str)) {
         psql 'host={host} port=5432 user=wire dbname=wire sslmode=disable gssencmode=disable connect_timeout=5' -w -qAtX \
             -v ON_ERROR_STOP=1 -c \"/* {} */ SELECT '{}'\"
         timeout 10 redis-cli -h {host} -p 6381 SET {} {}
-        logger --server {host} --port 2515 --tcp --rfc5424 '{}'",
+        logger --server {host} --port 2515 --tcp --rfc5424 '{}'
+        python3 -c \"import urllib.request; urllib.request.urlopen('http://{host}:8081/?{}', timeout=10).read()\"",
         marker("sql-text"),
         marker("sql-data"),
         marker("redis-key"),
         marker("redis-value"),
-        marker("log")
+        marker("log"),
+        marker("web")
     );
     // The services may be on their way still, and nobody sends twice what was seen once.
     until("everything is sent in clear text", || {
@@ -73,7 +78,7 @@ pub fn seen_in_clear(fleet: &Fleet, lab: &Lab, (primary, host): (&str, &str)) {
         );
     }
     let census = judge::census(&capture);
-    for port in [5432, 6381, 2515] {
+    for port in [5432, 6381, 2515, 8081] {
         let clear = census
             .keys()
             .any(|(to, speech)| *to == port && matches!(speech, Speech::Clear(_)));

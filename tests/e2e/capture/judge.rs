@@ -11,6 +11,8 @@ pub enum Speech {
     Nothing,
     /// TLS from the first byte.
     Tls,
+    /// A line of PROXY protocol, which says where the visitor is, then TLS.
+    ProxiedTls,
     /// PostgreSQL's request for TLS in clear text, as its protocol begins, then TLS.
     Postgres,
     /// It was open before the capture began; TLS records from the first whole one on.
@@ -53,15 +55,22 @@ fn is_tls_somewhere(bytes: &[u8]) -> bool {
         || (0..bytes.len().min(RECORD)).any(|at| records(&bytes[at..]).is_some_and(|n| n > 0))
 }
 
+fn end_of(bytes: &[u8], mark: &[u8]) -> Option<usize> {
+    bytes.windows(mark.len()).position(|part| part == mark)
+}
+
+/// What comes after a line of PROXY protocol, of at most 107 bytes (version 1, 2.1).
+fn proxied(up: &[u8]) -> Option<&[u8]> {
+    let line = &up[..up.len().min(107)];
+    let end = end_of(line, b"\r\n")?;
+    up.starts_with(b"PROXY TCP").then(|| &up[end + 2..])
+}
+
 /// One request for the health of a node and nothing more, with or without a line of PROXY protocol before it.
 fn is_health_check(up: &[u8]) -> bool {
-    let end = |bytes: &[u8], mark: &[u8]| bytes.windows(mark.len()).position(|part| part == mark);
-    let request = match (up.starts_with(b"PROXY "), end(up, b"\r\n")) {
-        (true, Some(line)) => &up[line + 2..],
-        _ => up,
-    };
+    let request = proxied(up).unwrap_or(up);
     request.starts_with(b"GET /health HTTP/1.1\r\n")
-        && end(request, b"\r\n\r\n") == Some(request.len() - 4)
+        && end_of(request, b"\r\n\r\n") == Some(request.len() - 4)
 }
 
 fn speech(connection: &Connection) -> Speech {
@@ -90,6 +99,9 @@ fn speech(connection: &Connection) -> Speech {
         }
         if up == SSL_REQUEST && down.is_empty() {
             return Speech::Postgres;
+        }
+        if connection.server.1 == 443 && is_tls(&down) && proxied(&up).is_some_and(is_tls) {
+            return Speech::ProxiedTls;
         }
         return if is_tls(&up) && is_tls(&down) {
             Speech::Tls

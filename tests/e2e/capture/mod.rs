@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rolesmith_lab::Lab;
+use rolesmith_lab::{Lab, OUTSIDE};
 use rolesmith_tests::Fleet;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -25,6 +25,8 @@ const NODES: [(&str, &str); 3] = [
     ("app-2", "10.77.0.12"),
     ("app-3", "10.77.0.13"),
 ];
+/// The example's site.
+const SITE: &str = "shop.example.internal";
 /// Those that keep the logs.
 const LOG_SERVERS: [&str; 2] = ["app-1", "app-2"];
 /// What every network of machines has, and that carries nothing of a fleet's: who has which address.
@@ -40,13 +42,20 @@ fn tell(text: &str) {
 
 /// Words that stand nowhere else, one for each kind of thing that must not be seen.
 #[derive(Debug)]
-struct Markers([(&'static str, String); 5]);
+struct Markers([(&'static str, String); 6]);
 
 impl Markers {
     fn new(of: &str) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let number = now.expect("after 1970").as_nanos();
-        let kinds = ["sql-text", "sql-data", "redis-key", "redis-value", "log"];
+        let kinds = [
+            "sql-text",
+            "sql-data",
+            "redis-key",
+            "redis-value",
+            "log",
+            "web",
+        ];
         Self(kinds.map(|kind| (kind, format!("{of}-{kind}-{number:x}"))))
     }
 
@@ -151,6 +160,7 @@ pub fn nothing_in_clear(fleet: &Fleet, name: &str) {
     database(fleet, primary.0, &markers);
     redis(fleet, &markers);
     logs(fleet, &markers);
+    web(fleet, &markers);
     let capture = dump.stop(&lab);
     report(&capture);
     for (kind, marker) in &markers.0 {
@@ -170,7 +180,7 @@ pub fn nothing_in_clear(fleet: &Fleet, name: &str) {
         .collect();
     assert!(strange.is_empty(), "nobody accounted for {strange:?}");
     // What was there to be protected was on this wire.
-    for port in [5432, 6380, 2514, 7432] {
+    for port in [443, 5432, 6380, 2514, 7432, 8443] {
         assert!(
             census
                 .keys()
@@ -271,4 +281,23 @@ fn logs(fleet: &Fleet, markers: &Markers) {
             });
         }
     }
+}
+
+/// Visitors' requests from the load balancer's place to every edge; one edge's own service is away, so that it asks another's.
+fn web(fleet: &Fleet, markers: &Markers) {
+    let marker = markers.get("web");
+    let (alone, _) = NODES[0];
+    let get = |host: &str| {
+        let ask = format!(
+            "curl --silent --show-error --fail --insecure --max-time 30 --haproxy-protocol --resolve {SITE}:443:{host} \
+             --header 'X-Marker: {marker}' --output /dev/null --write-out '%{{http_code}}' 'https://{SITE}/api/products?marker={marker}'"
+        );
+        fleet.shell(OUTSIDE, &ask)
+    };
+    fleet.must(alone, "systemctl stop rolesmith-service-shop.service");
+    for (node, host) in NODES {
+        until("every edge answers", || get(host).1 == "200");
+        tell(&format!("{node} answers a visitor"));
+    }
+    fleet.must(alone, "systemctl start rolesmith-service-shop.service");
 }

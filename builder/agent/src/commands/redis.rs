@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use crate::cli::End;
 use crate::files::Root;
-use crate::redis::run;
+use crate::redis::{run, watch};
 
 /// Start this node's Redis and Sentinel as what the fleet says they are (run by their units)
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ impl Redis {
         let ended = match &self.part {
             Part::Server { program } => run::start_server(&root, program),
             Part::Sentinel { program } => run::start_sentinel(&root, program),
-            Part::Watch => run::look_after(&root),
+            Part::Watch => watch::look_after(&root),
         };
         match ended {
             Ok(()) => End::Good(String::new()),

@@ -336,5 +336,24 @@ pub fn watch(complete: bool, instance: &Instance) -> Vec<WatchAction> {
     actions
 }
 
+/// The master that replaced this node's instance, which believes to be it still.
+///
+/// Sentinel tells such an instance to follow, but within `MULTI`, and a Redis that is full refuses every command in there: it
+/// would stay what it believes to be until somebody came. Nobody follows it any more, a majority of the Sentinels name
+/// another one, and that one says itself that it is the master.
+#[must_use]
+pub fn successor<'a>(
+    me: &str,
+    declared: &Declared,
+    found: &'a Opinion,
+    instances: &BTreeMap<String, Instance>,
+) -> Option<&'a str> {
+    let alone = |own: &Instance| own.master && own.replicas.is_empty();
+    let other = declared.at(&found.master)?;
+    let leads = |name: &str| instances.get(name).is_some_and(|one| one.master);
+    (other.name != me && leads(&other.name) && instances.get(me).is_some_and(alone))
+        .then_some(found.master.as_str())
+}
+
 #[cfg(test)]
 mod tests;

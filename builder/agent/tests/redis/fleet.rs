@@ -180,9 +180,18 @@ impl Node {
 
     /// SIGSTOP.
     pub(super) fn freeze(&self, part: Part) {
+        self.signal(part, rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(super) fn thaw(&self, part: Part) {
+        self.signal(part, rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, part: Part, signal: rustix::process::Signal) {
         let child = self.running[part as usize].as_ref().unwrap();
         let pid = rustix::process::Pid::from_child(child);
-        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     pub(super) fn wipe(&self, what: &str) {
@@ -452,8 +461,21 @@ impl Fleet {
         tls: &Arc<ClientConfig>,
         node: usize,
     ) -> Result<Client, ClientError> {
+        self.connect(tls, node, ("app", APP_PASSWORD))
+    }
+
+    /// A connection as the node's own agent makes it.
+    pub(super) fn agent(&self, node: usize) -> Result<Client, ClientError> {
+        self.connect(&self.tls, node, (ask::USER, PASSWORD))
+    }
+
+    fn connect(
+        &self,
+        tls: &Arc<ClientConfig>,
+        node: usize,
+        login: (&str, &str),
+    ) -> Result<Client, ClientError> {
         let node = &self.nodes[node];
-        let login = ("app", APP_PASSWORD);
         let limit = Duration::from_secs(2);
         Client::connect(tls, &node.name, &node.address, self.ports.0, login, limit)
     }

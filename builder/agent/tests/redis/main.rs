@@ -114,6 +114,29 @@ fn a_lost_master_is_replaced_and_comes_back_as_a_replica() {
     kept(&fleet, "after");
 }
 
+/// Sentinel tells a master that was replaced to follow within MULTI, in which a full Redis refuses every command.
+#[test]
+#[ignore = "a minute, and redis-tools"]
+fn a_full_master_that_was_replaced_follows() {
+    let mut fleet = form(11);
+    write_everywhere(&mut fleet, "before");
+    let full = fleet
+        .agent(1)
+        .unwrap()
+        .ask(&["CONFIG", "SET", "maxmemory", "1"])
+        .unwrap();
+    assert_eq!(full.text(), Some("OK"));
+    fleet.nodes[1].freeze(Part::Server);
+    write(&mut fleet, "after");
+    fleet.nodes[1].thaw(Part::Server);
+    let took = fleet.until("the old master is a replica", 60, |fleet| {
+        settled(fleet).is_some_and(|master| master != 1)
+    });
+    eprintln!("the full master is a replica after {took:.1?}");
+    kept(&fleet, "before");
+    kept(&fleet, "after");
+}
+
 #[test]
 #[ignore = "half a minute, and redis-tools"]
 fn a_process_that_dies_comes_back_as_what_it_was() {

@@ -404,6 +404,48 @@ fn a_starting_sentinel() {
 }
 
 #[test]
+fn a_master_that_was_replaced_is_told_by_whom() {
+    let declared = declared(&["a", "b", "c"], true);
+    let found = |master| Opinion {
+        master: address(master),
+        epoch: 2,
+        voters: BTreeMap::new(),
+        alive: Vec::new(),
+        had_replicas: true,
+    };
+    let follows = || Instance {
+        linked: true,
+        ..Instance::default()
+    };
+    let followed = || Instance {
+        replicas: vec![(address("c"), 0)],
+        ..leads()
+    };
+    let seen = |a: Option<Instance>, b: Option<Instance>, master| {
+        let all = [("a", a), ("b", b)];
+        let instances = all
+            .into_iter()
+            .filter_map(|(name, one)| Some((name.to_owned(), one?)))
+            .collect();
+        successor("a", &declared, &found(master), &instances).map(str::to_owned)
+    };
+    assert_eq!(
+        seen(Some(leads()), Some(followed()), "b"),
+        Some(address("b"))
+    );
+    assert_eq!(seen(Some(leads()), Some(leads()), "a"), None);
+    assert_eq!(seen(Some(follows()), Some(followed()), "b"), None);
+    // Whom another follows may be the master of an election that has not got about.
+    assert_eq!(seen(Some(followed()), Some(leads()), "b"), None);
+    // Named, and not there or not yet the master.
+    assert_eq!(seen(Some(leads()), None, "b"), None);
+    assert_eq!(seen(Some(leads()), Some(follows()), "b"), None);
+    assert_eq!(seen(None, Some(leads()), "b"), None);
+    // No member of the fleet.
+    assert_eq!(seen(Some(leads()), Some(leads()), "e"), None);
+}
+
+#[test]
 fn a_copy_counts_once_it_is_whole() {
     let replica = |linked, copying, priority| Instance {
         linked,

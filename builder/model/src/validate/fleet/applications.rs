@@ -22,6 +22,9 @@ const POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'self'; fo
 const OWN_VARIABLES: [&str; 6] = ["PORT", "HOST", "DATABASE_URL", "NODE_ENV", "PATH", "HOME"];
 const OWN_PREFIXES: [&str; 3] = ["ROLESMITH_", "REDIS_", "CREDENTIALS_"];
 
+/// Directories of a fleet that hold what the builder keeps there.
+const OWN: [&str; 3] = ["secrets", "dist", ".rolesmith"];
+
 impl Check<'_> {
     pub(super) fn applications(
         &mut self,
@@ -96,6 +99,14 @@ impl Check<'_> {
                 format!("the directory of the {what} {why}"),
                 "what packages are made of stands in the fleet's directory",
                 "write a path such as \"services/shop\"",
+            );
+        } else if let Some(owner) = text.split('/').next().filter(|top| OWN.contains(top)) {
+            self.error(
+                "fleet::application-directory",
+                path.span(),
+                format!("the directory of the {what} is in {owner}/, which is the builder's own"),
+                "secrets are never in a package, and what is built is not built from itself",
+                "move its files to a directory such as \"services/shop\"",
             );
         }
         text.to_owned()
