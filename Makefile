@@ -131,6 +131,7 @@ test-all: test deb
 	$(MAKE) root-test NAME=fleet FILTER=bookworm
 	$(MAKE) root-test NAME=cluster
 	$(MAKE) root-test NAME=firewall
+	$(MAKE) root-test NAME=certificates
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
 	$(MAKE) root-test NAME=mail FILTER=bookworm

@@ -144,7 +144,8 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
         for line in node.peers.log() {
             (node.setup.log)(&line);
         }
-        let pause = jitter.around(node.tell(&notifier));
+        // A time that is due is kept; looks at others are spread.
+        let pause = node.tell(&notifier).min(jitter.around(PAUSE.1));
         tokio::select! {
             () = sleep(pause) => {}
             () = node.wake.notified() => {}
