@@ -133,6 +133,7 @@ test-all: test deb
 	$(MAKE) root-test NAME=topologies
 	$(MAKE) root-test NAME=firewall
 	$(MAKE) root-test NAME=bans
+	$(MAKE) root-test NAME=certificates
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
 	$(MAKE) root-test NAME=mail FILTER=bookworm

@@ -9,6 +9,7 @@ pub mod clusters;
 pub mod enroll;
 pub mod gpg;
 pub mod identity;
+pub mod lab_authority;
 pub mod load;
 pub mod lock;
 pub mod mail;

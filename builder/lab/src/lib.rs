@@ -40,7 +40,8 @@ pub use http::serve;
 pub use lab::{Lab, NodeStatus, Output, OutsideStatus, RunState, Status};
 pub use outcome::{CloudInit, NodeReport, Phase, Start};
 pub use outside::{
-    Backend, BackendStatus, Balancer, Forward, NAME as OUTSIDE, Outside, ProxyProtocol, forward,
+    Authority, Backend, BackendStatus, Balancer, Forward, NAME as OUTSIDE, Outside, ProxyProtocol,
+    forward,
 };
 pub use preflight::{Missing, MissingItem, preflight};
 pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Purpose, Repository, TreeSpec};

@@ -3,6 +3,7 @@
 //!
 //! To give it one more task: a package in `packages.rs`, what that reads in `files.rs`.
 
+mod acme;
 pub(crate) mod boot;
 mod files;
 mod forward;
@@ -13,6 +14,7 @@ mod stats;
 
 use std::{ffi::OsString, net::Ipv4Addr};
 
+pub use self::acme::Authority;
 pub use self::forward::{Forward, forward};
 pub(crate) use self::forwarder::ForwarderState;
 pub use self::haproxy::{Backend, Balancer, ProxyProtocol};
@@ -34,6 +36,8 @@ pub struct Outside {
     pub address: Ipv4Addr,
     /// The provider's load balancer.
     pub balancer: Balancer,
+    /// The certificate authority, where the fleet asks this one.
+    pub authority: Option<Authority>,
     /// Program and first arguments of the process that leads from this machine's loopback address into the lab;
     /// `--namespace PATH --forward PORT=ADDRESS:PORT ...` is added. The program has to end up in [`forward()`]. Empty: nothing
     /// leads there.

@@ -79,6 +79,13 @@ impl Disk {
                 format!("etc/systemd/network/10-cloud-init-{interface}.network.d/50-lab.conf");
             self.put(Path::new(&drop_in), NETWORKD_DROP_IN, 0o644)?;
         }
+        let authority = spec
+            .outside
+            .as_ref()
+            .and_then(|outside| outside.authority.as_ref());
+        if let Some(authority) = authority {
+            self.put(Path::new(&authority.ca_path), &authority.ca, 0o644)?;
+        }
         self.write_hosts(&spec.all_hosts(), tree)
     }
 

@@ -314,7 +314,16 @@ impl LabSpec {
             address: self.network.public_prefix.first(),
             name: repository.host.clone(),
         });
-        repository.chain(self.hosts.iter().cloned()).collect()
+        let authority = self.outside.iter().filter_map(|outside| {
+            Some(Host {
+                address: self.public_counterpart(outside.address)?,
+                name: outside.authority.as_ref()?.host.clone(),
+            })
+        });
+        repository
+            .chain(authority)
+            .chain(self.hosts.iter().cloned())
+            .collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use rustls::Error;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -115,8 +116,12 @@ impl Bundle {
             return Err(BundleError::Certificates("none, or too many"));
         }
         let (offer, ocsp) = describe(&chain[0])?;
-        CertifiedKey::from_der(chain, key, &ring::default_provider())
-            .map_err(|_| BundleError::Mismatch)?;
+        CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(
+            |error| match error {
+                Error::InconsistentKeys(_) => BundleError::Mismatch,
+                _ => BundleError::Key("it is of a kind that is not known"),
+            },
+        )?;
         Ok(Self {
             pem: text.to_owned(),
             offer,

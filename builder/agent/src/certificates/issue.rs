@@ -71,10 +71,14 @@ pub fn issue(
             .args(words.iter().copied())
             .limit(LIMIT)
     };
-    if !dir.join("private/key.pem").exists() {
+    let account = dir.join("private/key.pem");
+    let register = || {
         let words = ["--type", "EC", "new"].into_iter();
         let words: Vec<&str> = words.chain(settings.contact.as_deref()).collect();
-        programs.output(&call(&words))?;
+        programs.output(&call(&words))
+    };
+    if !account.exists() {
+        register()?;
     }
     // A new key for each certificate.
     let (private, public) = (dir.join("private").join(first), dir.join(first));
@@ -86,20 +90,18 @@ pub fn issue(
         .map_err(|error| IssueError::Io("challenges", error))?;
     fs::create_dir_all(root.join(super::challenge::DIR))
         .map_err(|error| IssueError::Io("challenges", error))?;
-    let mut words = vec![
-        "--hook",
-        HOOK,
-        "--never-create",
-        "--type",
-        "EC",
-        "--no-ocsp",
-        "issue",
-    ];
+    let mut words = vec!["--hook", HOOK, "--type", "EC", "--no-ocsp", "issue"];
     words.extend(site.hosts.iter().map(String::as_str));
-    let result = programs.output(&call(&words));
+    let mut result = programs.output(&call(&words));
+    if result.as_ref().is_err_and(unknown) {
+        // Another authority than before, or one that forgot those that it had not heard of for long.
+        fs::remove_file(&account).map_err(|error| IssueError::Io("the account's key", error))?;
+        register()?;
+        result = programs.output(&call(&words));
+    }
     let bundle = result
         .map_err(IssueError::from)
-        .and_then(|_| gather(&private.join("key.pem"), &public.join("cert.pem")));
+        .and_then(|_| gather(programs, &private.join("key.pem"), &public.join("cert.pem")));
     // It is kept elsewhere, or useless.
     for made in [&private, &public] {
         let _ = remove(made);
@@ -111,14 +113,32 @@ pub fn issue(
     Ok(bundle)
 }
 
-fn gather(key: &Path, certificate: &Path) -> Result<Bundle, IssueError> {
-    let read = |what, path: &Path| match files::read(path) {
-        Ok(Some(bytes)) => Ok(bytes),
-        Ok(None) => Err(IssueError::Io(what, io::ErrorKind::NotFound.into())),
-        Err(error) => Err(IssueError::Io(what, error)),
-    };
-    let mut pem = read("the key", key)?;
-    pem.extend(read("the certificate", certificate)?);
+/// Whether the authority does not know the account (RFC 8555, 7.3.1), in the words of uacme.
+fn unknown(error: &ProgramError) -> bool {
+    let text = error.to_string();
+    text.contains("no account associated with") || text.contains("acme:error:accountDoesNotExist")
+}
+
+/// uacme leaves the key in the form of SEC 1, with an encoding that not everybody reads; PKCS #8 (RFC 5958) is read by all.
+fn gather(programs: &impl Programs, key: &Path, certificate: &Path) -> Result<Bundle, IssueError> {
+    let path = key.to_string_lossy();
+    let convert = Call::new([
+        "/usr/bin/openssl",
+        "pkcs8",
+        "-topk8",
+        "-nocrypt",
+        "-in",
+        &*path,
+    ]);
+    let mut pem = programs.output(&convert)?.into_bytes();
+    match files::read(certificate) {
+        Ok(Some(bytes)) => pem.extend(bytes),
+        Ok(None) => {
+            let error = io::ErrorKind::NotFound.into();
+            return Err(IssueError::Io("the certificate", error));
+        }
+        Err(error) => return Err(IssueError::Io("the certificate", error)),
+    }
     Ok(Bundle::parse(&pem)?)
 }
 
@@ -147,6 +167,14 @@ mod tests {
 
     impl Programs for Uacme {
         fn run(&self, call: &Call) -> Result<Ended, ProgramError> {
+            if call.name() == "/usr/bin/openssl" {
+                let stdout = std::fs::read_to_string(call.argv.last().unwrap()).unwrap();
+                return Ok(Ended {
+                    code: Some(0),
+                    stdout,
+                    stderr: String::new(),
+                });
+            }
             let words = call.argv[6..].join(" ");
             let (code, stderr) = match self.fails {
                 Some(why) if words.contains("issue") => (2, why.to_owned()),
@@ -217,10 +245,25 @@ mod tests {
     fn the_account_is_made_once_and_the_key_each_time() {
         let (first, calls) = try_with(&["a.example.com", "b.example.com"], None);
         assert_eq!(first.unwrap().offer.names.len(), 2);
-        let issue = format!(
-            "--hook {HOOK} --never-create --type EC --no-ocsp issue a.example.com b.example.com"
-        );
+        let issue = format!("--hook {HOOK} --type EC --no-ocsp issue a.example.com b.example.com");
         assert_eq!(calls, ["--type EC new ops@example.com", &issue, &issue]);
+    }
+
+    #[test]
+    fn an_authority_that_has_forgotten_the_account_gets_another_one() {
+        let forgotten = "uacme: no account associated with /x/private/key.pem found at https://acme.example/new";
+        let (first, calls) = try_with(&[], Some(forgotten));
+        assert!(first.is_err());
+        let words = |call: &String| call.split(' ').nth(2).map(str::to_owned);
+        // Each time a second account, and no third.
+        assert_eq!(calls.len(), 7, "{calls:?}");
+        assert_eq!(
+            calls
+                .iter()
+                .filter(|call| words(call).as_deref() == Some("new"))
+                .count(),
+            3
+        );
     }
 
     #[test]

@@ -144,7 +144,8 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
         for line in node.peers.log() {
             (node.setup.log)(&line);
         }
-        let pause = jitter.around(node.tell(&notifier));
+        // A time that is due is kept; looks at others are spread.
+        let pause = node.tell(&notifier).min(jitter.around(PAUSE.1));
         tokio::select! {
             () = sleep(pause) => {}
             () = node.wake.notified() => {}
@@ -562,8 +563,10 @@ impl Node {
     }
 }
 
-/// What is shown on one line of a longer text: its end says why.
+/// What is shown on one line of a longer text: its end says why. The call itself is of no interest there.
 fn last_line(text: &str) -> String {
     let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or(text).trim().chars().take(200).collect()
+    let line = line.unwrap_or(text);
+    let said = line.rsplit("uacme: ").next().unwrap_or(line);
+    said.trim().chars().take(200).collect()
 }

@@ -14,16 +14,17 @@ mod whole;
 use std::{
     ffi::OsString,
     net::Ipv4Addr,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use rolesmith_formats::{cloud_config, seed::Seed};
-use rolesmith_host::build::PACKAGES_DIR;
+use rolesmith_host::{build::PACKAGES_DIR, lab_authority::LabAuthority};
 use rolesmith_lab::{
     Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, NodeStatus, Progress,
     Purpose, Repository, RunState, TreeSpec, UpOptions,
 };
-use rolesmith_model::{facts::Origin, plan::Plan};
+use rolesmith_model::{facts::Origin, fleet::Certificates, plan::Plan};
 
 use self::{
     args::LabCommand,
@@ -291,6 +292,8 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
     };
     let repo = std::path::absolute(app.dir.join(publish::REPO_DIR))?;
     let program = std::env::current_exe()?;
+    let state_dir = state_dir(app, fleet.name.as_str())?;
+    let authority = lab_authority(plan, &state_dir)?;
     Ok(LabSpec {
         name: fleet.name.to_string(),
         tree: TreeSpec {
@@ -307,7 +310,7 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
             public_interface: fleet.network.public_interface.clone(),
         },
         nodes,
-        outside: outside(plan, &program),
+        outside: outside(plan, &program, authority),
         repository: Some(Repository {
             dir: repo,
             host: host.to_owned(),
@@ -315,8 +318,24 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
             server: [program.into_os_string(), "lab".into(), "__serve".into()].to_vec(),
         }),
         hosts: Vec::new(),
-        state_dir: state_dir(app, fleet.name.as_str())?,
+        state_dir,
     })
+}
+
+/// How the lab's certificate authority shows who it is, where the fleet asks that one; the same for as long as the lab lives.
+fn lab_authority(plan: &Plan, state_dir: &Path) -> Outcome<Option<LabAuthority>> {
+    let certificates = plan.fleet.certificates.as_ref();
+    if !certificates.is_some_and(|certificates| certificates.lab) {
+        return Ok(None);
+    }
+    let path = state_dir.join("authority.json");
+    match LabAuthority::keep(&path, Certificates::LAB_HOST) {
+        Ok(authority) => Ok(Some(authority)),
+        Err(error) => Err(Failure::new(
+            error.to_string(),
+            "the lab's directory has to be writable",
+        )),
+    }
 }
 
 fn tell(report: &LabReport) -> Outcome {

@@ -29,7 +29,10 @@ use crate::{
 };
 
 /// What has to run.
-const UNITS: [&str; 1] = ["haproxy.service"];
+fn units(outside: &Outside) -> impl Iterator<Item = &'static str> {
+    let authority = outside.authority.as_ref().map(|_| super::acme::UNIT);
+    std::iter::once("haproxy.service").chain(authority)
+}
 
 /// How long a service may take to take over what has changed.
 const RELOAD_LIMIT: Duration = Duration::from_secs(30);
@@ -103,15 +106,18 @@ pub(crate) fn refresh(spec: &LabSpec, state: &State, hierarchies: &Hierarchies) 
         return Ok(());
     }
     let root = PathBuf::from(format!("/proc/{}/root", leader.pid));
+    let mut reload: Vec<&str> = Vec::new();
     for file in files(spec, outside, known.public_address) {
         if fs::read(root.join(&file.path)).is_ok_and(|text| text == file.text.as_bytes()) {
             continue;
         }
         put(&root, &file)?;
-        if let Some(unit) = file.reload {
-            let command = ["systemctl", "reload-or-restart", unit];
-            enter(leader.pid, &command, Some(RELOAD_LIMIT))?;
-        }
+        reload.extend(file.reload.filter(|unit| !reload.contains(unit)));
+    }
+    // Once each, when all that a service reads is there.
+    for unit in reload {
+        let command = ["systemctl", "reload-or-restart", unit];
+        enter(leader.pid, &command, Some(RELOAD_LIMIT))?;
     }
     Ok(())
 }
@@ -143,7 +149,7 @@ impl Work<'_> {
         let mut report = self.machine(&machine, &known, start)?;
         if let Some(pid) = self.leader_of_outside() {
             // Debian's units of some services are restarted for ever, and are then neither failed nor there.
-            for unit in UNITS {
+            for unit in units(outside) {
                 let show = [
                     "systemctl",
                     "show",

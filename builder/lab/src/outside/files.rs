@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{NAME, Outside};
+use super::{Authority, NAME, Outside};
 use crate::{
     network::NETWORKD_DROP_IN,
     spec::{LabSpec, Prefix},
@@ -40,9 +40,9 @@ pub(crate) fn files(spec: &LabSpec, outside: &Outside, public: Ipv4Addr) -> Vec<
         network.public_prefix,
         true,
     );
-    vec![
+    let mut files = vec![
         file("etc/hostname", format!("{NAME}\n"), None),
-        file("etc/hosts", hosts(spec), None),
+        file("etc/hosts", hosts(spec, outside, public), None),
         // The tree has that of the machine on which it was made.
         file(
             "etc/resolv.conf",
@@ -64,7 +64,9 @@ pub(crate) fn files(spec: &LabSpec, outside: &Outside, public: Ipv4Addr) -> Vec<
             outside.balancer.configuration(outside.address),
             Some("haproxy.service"),
         ),
-    ]
+    ];
+    files.extend(outside.authority.iter().flat_map(Authority::files));
+    files
 }
 
 /// systemd.network(5) of one interface. The public network's gateway is the way to whoever comes from an address of neither network.
@@ -79,11 +81,13 @@ fn networkd(interface: &str, address: Ipv4Addr, prefix: Prefix, gateway: bool) -
     )
 }
 
-fn hosts(spec: &LabSpec) -> String {
+fn hosts(spec: &LabSpec, outside: &Outside, public: Ipv4Addr) -> String {
     let mut text = format!("127.0.0.1\tlocalhost\n127.0.1.1\t{NAME}\n::1\tlocalhost\n");
     for host in spec.all_hosts() {
         text += &format!("{}\t{}\n", host.address, host.name);
     }
+    let authority = outside.authority.iter();
+    text.extend(authority.map(|authority| authority.hosts(public)));
     text
 }
 

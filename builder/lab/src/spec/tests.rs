@@ -78,6 +78,7 @@ fn contradictions_are_named() {
                 proxy: ProxyProtocol::V1,
                 backends: vec![],
             },
+            authority: None,
             forwarder: vec![],
         })
     };

@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
+use rolesmith_host::lab_authority::LabAuthority;
 use rolesmith_lab::{
-    Backend, BackendStatus, Balancer, Forward, OUTSIDE, Outside, OutsideStatus, ProxyProtocol,
+    Authority, Backend, BackendStatus, Balancer, Forward, OUTSIDE, Outside, OutsideStatus,
+    ProxyProtocol,
 };
-use rolesmith_model::plan::Plan;
+use rolesmith_model::{fleet::Certificates, plan::Plan};
 
 /// The role whose nodes are behind the load balancer.
 pub const EDGE: &str = "edge";
 
 /// The machine, where the fleet has a load balancer. `program` is this one.
-pub fn outside(plan: &Plan, program: &Path) -> Option<Outside> {
+/// `authority` is how the lab's certificate authority shows who it is, where the fleet asks that one.
+pub fn outside(plan: &Plan, program: &Path, authority: Option<LabAuthority>) -> Option<Outside> {
     let address = plan.fleet.network.load_balancer?;
     let edges = plan
         .nodes
@@ -30,8 +33,23 @@ pub fn outside(plan: &Plan, program: &Path) -> Option<Outside> {
             proxy: ProxyProtocol::default(),
             backends: backends.collect(),
         },
+        authority: authority.map(|authority| Authority {
+            host: authority.host,
+            port: Certificates::LAB_PORT,
+            certificate: authority.certificate,
+            key: authority.key,
+            ca: authority.ca,
+            ca_path: Certificates::LAB_CA.trim_start_matches('/').to_owned(),
+            names: hosts(plan),
+        }),
         forwarder: vec![program.into(), "lab".into(), "__forward".into()],
     })
+}
+
+/// All names of the fleet's sites.
+fn hosts(plan: &Plan) -> Vec<String> {
+    let sites = plan.fleet.applications.sites.iter();
+    sites.flat_map(|site| site.hosts.iter().cloned()).collect()
 }
 
 /// Whether this name is that of the machine, in a lab of this fleet.
