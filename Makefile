@@ -134,6 +134,12 @@ test-all: test deb
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
 	$(MAKE) root-test NAME=mail FILTER=bookworm
+	$(MAKE) test-web
+
+# The example's shop in a real browser (Debian's chromium, 500 MB with its libraries), and what TLS and the nodes' units are like.
+test-web: build agent-deb
+	builder/setup browser
+	$(MAKE) root-test NAME=web
 
 lint:
 	builder/setup lint
@@ -150,4 +156,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-example test-nodes root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-example test-nodes test-web root-test test-all lint bench clean
