@@ -75,7 +75,7 @@ drill:
 test:
 	builder/setup test
 	$(MAKE) test-fast
-	$(MAKE) test-publish test-services test-redis test-example test-nodes
+	$(MAKE) test-publish test-services test-redis test-example test-edge test-nodes
 
 test-fast:
 	cargo test --locked --workspace
@@ -97,6 +97,10 @@ test-example:
 	mkdir -p target
 	cp -R builder/cli/templates/example target/example
 	cd target/example/services/shop && npm ci --ignore-scripts && TEST_ROOT="$(CURDIR)/target/tools/root" npm test
+
+# What `check` says of the edge, with a real nginx.
+test-edge:
+	cargo test --locked --package rolesmith --test cli edge:: -- --ignored
 
 # Thousands of simulated fleets (docs/simulator.md): the agent optimised, each test with two threads of its own.
 test-simulator:
@@ -156,4 +160,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-example test-nodes test-web root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-example test-edge test-nodes test-web root-test test-all lint bench clean
