@@ -56,7 +56,7 @@ demo:
 	@echo
 	@echo "Look around:"
 	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- rolesmith-agent status"
-	@echo "  curl --insecure --resolve shop.example.internal:8443:127.0.0.1 https://shop.example.internal:8443/"
+	@echo "  the line above that begins with \"in a browser\": the shop, through the load balancer"
 	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- bash"
 	@echo "End it with: make demo-down"
 
