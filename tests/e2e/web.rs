@@ -3,6 +3,12 @@
 
 #[path = "web/certificate.rs"]
 mod certificate;
+#[path = "web/memory.rs"]
+mod memory;
+#[path = "web/tls.rs"]
+mod tls;
+#[path = "web/units.rs"]
+mod units;
 #[path = "web/visit.rs"]
 mod visit;
 
@@ -45,6 +51,18 @@ fn the_example_in_a_browser() {
     };
     step("a browser that trusts nobody", || stranger(&world));
     step("the shop in a browser", || visit(&fleet, &world, &expected));
+    step("what openssl can offer", || {
+        tls::client_can_do_worse(&fleet)
+    });
+    step("TLS of the world", || tls::of_the_world(&fleet));
+    step("TLS between edges", || tls::of_members(&fleet));
+    step("units are shut in", || units::are_shut_in(&fleet, &NODES));
+    step("nginx in its sandbox", || {
+        NODES
+            .iter()
+            .for_each(|node| units::nginx_works(&fleet, node));
+    });
+    step("memory, idle and under load", || memory::is_enough(&fleet));
 }
 
 /// Where the load balancer is on this machine, as `lab status` says.
