@@ -2,6 +2,7 @@
 # has is offered alone. $more: more options for s_client, such as a certificate.
 offer() {
     # -brief tells version and suite on standard error, once the handshake is over; s_client fails where it does not end well.
+    # shellcheck disable=SC2154,SC2086 # the caller sets both; a list of words
     timeout 10 openssl s_client -connect "$at" $more -brief "$@" </dev/null 2>&1 |
         sed -n -e 's/^Protocol version: //p' -e 's/^Ciphersuite: //p' | paste -s -d ' ' -
 }
