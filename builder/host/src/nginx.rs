@@ -94,7 +94,7 @@ impl Nginx {
 
     /// What it says of these files; nothing where it would start with them.
     ///
-    /// It runs as the caller, and as root without any capability; it listens on loopback for as long as it reads.
+    /// It runs as the caller, and as root without any capability but that to read; it listens on loopback for as long as it reads.
     ///
     /// # Errors
     /// [`NginxError`].
@@ -140,7 +140,7 @@ impl Nginx {
         let mut command = if rustix::process::geteuid().is_root() {
             let mut command = Command::new("setpriv");
             command.args([
-                "--bounding-set=-all",
+                "--bounding-set=-all,+dac_read_search",
                 "--inh-caps=-all",
                 "--no-new-privs",
                 "--",
@@ -173,6 +173,9 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)
 }
 
+/// What Debian's nginx.conf includes of the machine's own, which is not what is tested.
+const NOT_LENT: [&str; 3] = ["conf.d", "modules-enabled", "sites-enabled"];
+
 /// Lends the directory what Debian's nginx has beside its configuration, such as mime.types and proxy_params.
 fn borrow(etc: &Path) -> io::Result<()> {
     let Ok(entries) = fs::read_dir(ETC) else {
@@ -180,7 +183,8 @@ fn borrow(etc: &Path) -> io::Result<()> {
     };
     for entry in entries.flatten() {
         let there = etc.join(entry.file_name());
-        if !there.exists() && entry.file_name() != "sites-enabled" {
+        let lent = !NOT_LENT.iter().any(|name| entry.file_name() == *name);
+        if lent && !there.exists() {
             symlink(entry.path(), there)?;
         }
     }
