@@ -140,7 +140,8 @@ test-all: test deb
 	$(MAKE) root-test NAME=mail FILTER=bookworm
 	$(MAKE) test-web
 
-# The example's shop in a real browser (Debian's chromium, 500 MB with its libraries), and what TLS and the nodes' units are like.
+# The example's shop in a real browser (Debian's chromium, 500 MB with its libraries), and what TLS, the nodes' units and their memory
+# are like, on both suites: ten minutes.
 test-web: build agent-deb
 	builder/setup browser
 	$(MAKE) root-test NAME=web

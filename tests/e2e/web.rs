@@ -31,9 +31,19 @@ const HOST: &str = "shop.web.internal";
 
 #[test]
 #[ignore = "needs root: boots real machines"]
-fn the_example_in_a_browser() {
+fn the_example_on_trixie() {
+    the_example("trixie");
+}
+
+#[test]
+#[ignore = "needs root: boots real machines"]
+fn the_example_on_bookworm() {
+    the_example("bookworm");
+}
+
+fn the_example(suite: &str) {
     need_root();
-    let fleet = Fleet::example(NAME, "trixie");
+    let fleet = Fleet::example(NAME, suite);
     let _guard = LabGuard(&fleet);
     step("mirror, publish and boot", || {
         fleet.run(&["mirror"]);
