@@ -56,7 +56,7 @@ demo:
 	@echo
 	@echo "Look around:"
 	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- rolesmith-agent status"
-	@echo "  curl --insecure --resolve shop.example.internal:8443:127.0.0.1 https://shop.example.internal:8443/"
+	@echo "  the line above that begins with \"in a browser\": the shop, through the load balancer"
 	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- bash"
 	@echo "End it with: make demo-down"
 
@@ -75,7 +75,7 @@ drill:
 test:
 	builder/setup test
 	$(MAKE) test-fast
-	$(MAKE) test-publish test-services test-redis test-example test-nodes
+	$(MAKE) test-publish test-services test-redis test-example test-edge test-nodes
 
 test-fast:
 	cargo test --locked --workspace
@@ -97,6 +97,10 @@ test-example:
 	mkdir -p target
 	cp -R builder/cli/templates/example target/example
 	cd target/example/services/shop && npm ci --ignore-scripts && TEST_ROOT="$(CURDIR)/target/tools/root" npm test
+
+# What `check` says of the edge, with a real nginx.
+test-edge:
+	cargo test --locked --package rolesmith --test cli edge:: -- --ignored
 
 # Thousands of simulated fleets (docs/simulator.md): the agent optimised, each test with two threads of its own.
 test-simulator:
@@ -137,6 +141,13 @@ test-all: test deb
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
 	$(MAKE) root-test NAME=mail FILTER=bookworm
+	$(MAKE) test-web
+
+# The example's shop in a real browser (Debian's chromium, 500 MB with its libraries), and what TLS, the nodes' units and their memory
+# are like, on both suites: ten minutes.
+test-web: build agent-deb
+	builder/setup browser
+	$(MAKE) root-test NAME=web
 
 lint:
 	builder/setup lint
@@ -153,4 +164,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-example test-nodes root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-example test-edge test-nodes test-web root-test test-all lint bench clean

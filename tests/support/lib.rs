@@ -4,6 +4,7 @@
 //! are kept between runs and the labs can be found again after a crash.
 
 pub mod bare;
+pub mod browser;
 pub mod cluster;
 pub mod scan;
 pub mod seed;

@@ -5,6 +5,7 @@ mod applications;
 mod args;
 mod clusters;
 mod commands;
+mod edge;
 mod keys;
 mod progress;
 mod project;

@@ -14,6 +14,7 @@ pub mod load;
 pub mod lock;
 pub mod mail;
 pub mod mirror;
+pub mod nginx;
 pub mod publish;
 pub mod scan;
 pub mod secrets;

@@ -88,6 +88,15 @@ impl Sources {
         SourceId(self.sources.len() - 1)
     }
 
+    /// The file that people know by this path.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<SourceId> {
+        self.sources
+            .iter()
+            .position(|source| source.path == path)
+            .map(SourceId)
+    }
+
     /// The file of that id.
     #[must_use]
     pub fn get(&self, id: SourceId) -> &Source {

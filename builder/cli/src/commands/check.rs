@@ -5,7 +5,9 @@ use rolesmith_model::finding::Severity;
 use crate::{
     app::App,
     args::Check,
-    clusters, project,
+    clusters,
+    edge::{self, Tested},
+    project,
     report::{self, Failure, Outcome},
     upkeep,
 };
@@ -13,9 +15,14 @@ use crate::{
 /// Tells everything that is wrong; fails where an error is among it.
 pub fn run(app: &App, args: &Check) -> Outcome {
     let mut inspected = project::inspect(app)?;
+    let mut untested = false;
     if let (Some(plan), Some(fleet)) = (&inspected.plan, inspected.sources.fleet) {
         let mut more = upkeep::findings(app, plan, fleet)?;
         more.extend(clusters::findings(app, plan, fleet)?);
+        match edge::test(plan, &inspected.sources, fleet)? {
+            Tested::Findings(findings) => more.extend(findings),
+            Tested::Missing => untested = true,
+        }
         inspected.findings.extend(more);
     }
     report::show(
@@ -36,7 +43,7 @@ pub fn run(app: &App, args: &Check) -> Outcome {
     }
     if let Some(plan) = &inspected.plan {
         app.say(format_args!(
-            "The fleet {} is sound: {}, {} ({}).{}{}",
+            "The fleet {} is sound: {}, {} ({}).{}{}{}",
             plan.fleet.name,
             report::plural(plan.nodes.len(), "node", "nodes"),
             report::plural(plan.roles.len(), "role", "roles"),
@@ -50,6 +57,11 @@ pub fn run(app: &App, args: &Check) -> Outcome {
             // Nor does a fleet that nobody sees yet have to have certificates that others trust.
             if plan.fleet.certificates.is_none() && !plan.fleet.applications.sites.is_empty() {
                 " Without [certificates] its sites have certificates that no browser trusts."
+            } else {
+                ""
+            },
+            if untested {
+                " nginx is not installed here: whether it takes what the edges will read was not tested."
             } else {
                 ""
             }

@@ -187,6 +187,9 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
             "The load balancer is at {}.",
             outside::urls(&report.forwards).join(" and ")
         ));
+        for text in outside::site_lines(&sites(app)?, &report.forwards) {
+            app.say(text);
+        }
     }
     app.say("Every node runs. Try: rolesmith lab status; rolesmith lab exec NODE -- rolesmith-agent status");
     Ok(())
@@ -371,6 +374,12 @@ fn seconds(node: &NodeReport) -> String {
     }
 }
 
+/// The fleet's sites, as its files say now; none while these are wrong, which is not what was asked.
+fn sites(app: &App) -> Outcome<Vec<outside::SiteUrl>> {
+    let plan = project::inspect(app)?.plan;
+    Ok(plan.map_or_else(Vec::new, |plan| outside::sites(&plan)))
+}
+
 fn status(app: &App) -> Outcome {
     let lab = open(app)?;
     let status = lab.status().map_err(lab_failure)?;
@@ -379,6 +388,7 @@ fn status(app: &App) -> Outcome {
         let mut value = serde_json::to_value(&status)?;
         if status.outside.is_some() {
             value["outside"]["backends"] = serde_json::to_value(lab.backends().ok())?;
+            value["outside"]["sites"] = serde_json::to_value(sites(app)?)?;
         }
         value["fleet"] = serde_json::to_value(told.as_ref().map(|told| &told.status))?;
         line(format_args!("{}", serde_json::to_string_pretty(&value)?))?;
@@ -399,7 +409,7 @@ fn status(app: &App) -> Outcome {
     if let Some(outside) = &status.outside {
         row(&outside.machine, "-", "the load balancer")?;
         let backends = lab.backends().unwrap_or_default();
-        for text in outside::lines(outside, &backends) {
+        for text in outside::lines(outside, &sites(app)?, &backends) {
             line(text)?;
         }
     }

@@ -3,6 +3,7 @@
 mod ca;
 mod commands;
 mod discovery;
+mod edge;
 mod example;
 mod firewall;
 mod invalid;

@@ -8,6 +8,7 @@ use rolesmith_lab::{
     ProxyProtocol,
 };
 use rolesmith_model::{fleet::Certificates, plan::Plan};
+use serde::Serialize;
 
 /// The role whose nodes are behind the load balancer.
 pub const EDGE: &str = "edge";
@@ -69,13 +70,69 @@ pub fn urls(forwards: &[Forward]) -> Vec<String> {
         .collect()
 }
 
-/// What `lab status` says of the load balancer: where it is, and what it thinks of each node.
-pub fn lines(outside: &OutsideStatus, backends: &[BackendStatus]) -> Vec<String> {
+/// What is served under a name that leads to the load balancer, for people who live in the fleet's network or the lab's browser.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SiteUrl {
+    /// The site's name in fleet.toml.
+    pub name: String,
+    /// Its address by the first of its host names.
+    pub url: String,
+    #[serde(skip)]
+    hosts: Vec<String>,
+}
+
+/// The fleet's sites.
+pub fn sites(plan: &Plan) -> Vec<SiteUrl> {
+    let sites = plan.fleet.applications.sites.iter();
+    sites
+        .map(|site| SiteUrl {
+            name: site.name.clone(),
+            url: format!("https://{}/", site.hosts[0]),
+            hosts: site.hosts.clone(),
+        })
+        .collect()
+}
+
+/// Where each site is, and the line that opens a browser on this machine that finds them all; nothing where there are none, or no
+/// port leads to them.
+///
+/// The browser is told where the names lead, so that nobody has to write them into /etc/hosts, and the address has no port that
+/// redirections would lose. The profile is a new one: a running browser would take the address and not the rules.
+pub fn site_lines(sites: &[SiteUrl], forwards: &[Forward]) -> Vec<String> {
+    let https = forwards.iter().find(|forward| forward.to.port() == 443);
+    let Some(https) = https.filter(|_| !sites.is_empty()) else {
+        return Vec::new();
+    };
+    let mut lines: Vec<String> = sites
+        .iter()
+        .map(|site| format!("site {}: {}", site.name, site.url))
+        .collect();
+    let rules: Vec<String> = sites
+        .iter()
+        .flat_map(|site| &site.hosts)
+        .map(|host| format!("MAP {host} 127.0.0.1:{}", https.port))
+        .collect();
+    let urls: Vec<&str> = sites.iter().map(|site| site.url.as_str()).collect();
+    lines.push(format!(
+        "in a browser: chromium --user-data-dir=\"$(mktemp -d)\" --no-first-run --host-resolver-rules='{}' {}",
+        rules.join(", "),
+        urls.join(" ")
+    ));
+    lines
+}
+
+/// What `lab status` says of the load balancer: where it is, what is behind it, and what it thinks of each node.
+pub fn lines(
+    outside: &OutsideStatus,
+    sites: &[SiteUrl],
+    backends: &[BackendStatus],
+) -> Vec<String> {
     let mut lines = Vec::new();
     if !outside.forwards.is_empty() {
         let urls = urls(&outside.forwards).join(" and ");
         lines.push(format!("load balancer: {urls}"));
     }
+    lines.extend(site_lines(sites, &outside.forwards));
     // The other port goes by the check of this one.
     for checked in backends.iter().filter(|backend| backend.check.is_some()) {
         let of_node = backends.iter().filter(|one| one.node == checked.node);
@@ -138,11 +195,40 @@ mod tests {
             ..http.clone()
         };
         assert_eq!(
-            lines(&outside, &[http, https]),
+            lines(&outside, &[], &[http, https]),
             [
                 "load balancer: https://127.0.0.1:8443/ and http://127.0.0.1:40000/health",
                 "load balancer: app-1 is DOWN for 7 s (last check L7STS 503, 3 connections)",
             ]
         );
+    }
+
+    #[test]
+    fn a_browser_is_led_to_every_name_of_every_site() {
+        let site = |name: &str, hosts: &[&str]| SiteUrl {
+            name: name.to_owned(),
+            url: format!("https://{}/", hosts[0]),
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        };
+        let sites = [
+            site("shop", &["shop.example", "www.shop.example"]),
+            site("help", &["help.example"]),
+        ];
+        let forwards = [(40_001, 443), (8080, 80)].map(|(port, to)| Forward {
+            port,
+            to: SocketAddrV4::new([203, 0, 113, 2].into(), to),
+        });
+        assert_eq!(
+            site_lines(&sites, &forwards),
+            [
+                "site shop: https://shop.example/",
+                "site help: https://help.example/",
+                "in a browser: chromium --user-data-dir=\"$(mktemp -d)\" --no-first-run \
+                 --host-resolver-rules='MAP shop.example 127.0.0.1:40001, MAP www.shop.example 127.0.0.1:40001, \
+                 MAP help.example 127.0.0.1:40001' https://shop.example/ https://help.example/",
+            ]
+        );
+        assert_eq!(site_lines(&[], &forwards), Vec::<String>::new());
+        assert_eq!(site_lines(&sites, &forwards[1..]), Vec::<String>::new());
     }
 }
