@@ -125,6 +125,7 @@ fn plan(machines: &[Machine], balanced: bool, dns: bool) -> Plan {
             agent_port: AGENT,
             edge_port: 8443,
         },
+        certificates: None,
         discovery: Discovery {
             dns,
             digitalocean: None,
