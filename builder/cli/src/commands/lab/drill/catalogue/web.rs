@@ -96,7 +96,8 @@ pub const WEB: &[Drill] = &[
     Drill {
         name: "upgrade",
         about: "under visitors, apt installs a newer build of every package of the fleet on each node in turn, the primary's last",
-        steps: &[PublishNewer, Turns(UPGRADE)],
+        before: &[PublishNewer],
+        steps: &[Turns(UPGRADE)],
         visits: Retried,
         promotion: May,
         ..PLAIN
