@@ -250,6 +250,12 @@ fn excuse(visit: &Visit, broken: Option<&Broken>, question: &Visits<'_>) -> Resu
         .find(|change| change.node == *node && !change.up && change.at >= fault.at.realtime);
     let latest = fault.at.realtime + nanoseconds(DETECTION);
     let until = out.map_or(latest, |change| change.at.min(latest));
+    let back = question.balancer.changes.iter().find(|change| {
+        change.node == *node && change.up && change.at >= until && change.at <= opened.realtime
+    });
+    if back.is_some() {
+        return Err(format!("it was sent to {node} after that was back"));
+    }
     if opened.realtime > until {
         return Err(format!(
             "it was sent to {node} {} ms after that had to be out",

@@ -30,6 +30,7 @@ const PLAIN: Drill = Drill {
     about: "",
     data: 3,
     witnesses: 0,
+    before: &[],
     steps: &[],
     promotion: Must,
     must: None,

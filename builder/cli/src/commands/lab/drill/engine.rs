@@ -110,6 +110,9 @@ pub fn run(setting: &Setting<'_>, drill: &'static Drill) -> Outcome<Result> {
         problems: Vec::new(),
     };
     run.record("before.json", &lab)?;
+    for step in drill.before {
+        run.step(*step)?;
+    }
     run.begin(&lab)?;
     for step in drill.steps {
         run.step(*step)?;

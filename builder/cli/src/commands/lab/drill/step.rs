@@ -159,6 +159,8 @@ pub struct Drill {
     pub data: usize,
     /// How many voters without data it takes.
     pub witnesses: usize,
+    /// What is done before writers and visitors are at work.
+    pub before: &'static [Step],
     /// What is done, and waited for. In the end everything has to be healed.
     pub steps: &'static [Step],
     /// Whether another server has to become primary.

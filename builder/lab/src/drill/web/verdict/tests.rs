@@ -164,6 +164,21 @@ fn every_other_failure_is_a_stray() {
 }
 
 #[test]
+fn a_node_that_is_back_has_no_excuse() {
+    // n1 is back after 10 s.
+    let (visits, failed) = failing(110);
+    let verdict = verdict(&visits, vec![broke(&failed, Some("n1"))]);
+    assert_eq!(verdict.stray.len(), 1);
+    assert!(
+        verdict.stray[0]
+            .why
+            .contains("sent to n1 after that was back"),
+        "{:?}",
+        verdict.stray
+    );
+}
+
+#[test]
 fn detection_has_a_limit_where_the_load_balancer_never_noticed() {
     let (visits, failed) = failing(90);
     let balancer = BalancerLog {

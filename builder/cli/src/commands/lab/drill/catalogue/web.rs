@@ -89,14 +89,15 @@ pub const WEB: &[Drill] = &[
         about: "under visitors, each node in turn is taken out of service by hand and put back: no request fails",
         steps: &[Turns(DRAIN)],
         visits: Undisturbed,
+        // For how long nobody writes is what `switchover` promises.
         promotion: Must,
-        must: Some(2000),
         ..PLAIN
     },
     Drill {
         name: "upgrade",
         about: "under visitors, apt installs a newer build of every package of the fleet on each node in turn, the primary's last",
-        steps: &[PublishNewer, Turns(UPGRADE)],
+        before: &[PublishNewer],
+        steps: &[Turns(UPGRADE)],
         visits: Retried,
         promotion: May,
         ..PLAIN

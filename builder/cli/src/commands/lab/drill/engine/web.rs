@@ -94,12 +94,6 @@ impl Run<'_> {
     /// Publishes a newer build of every package, though nothing in them is another: their inputs in the lock are forgotten, so that all
     /// get their next versions.
     pub(super) fn publish_newer(&mut self) -> Outcome {
-        // What it costs the machine is no part of the control.
-        self.event(
-            EventKind::Fault,
-            "a newer build of every package is published".into(),
-            vec![],
-        );
         let app = self.setting.app;
         let lock = read_lock(&app.dir)
             .map_err(|error| Failure::new(error.to_string(), "mend rolesmith.lock"))?;
@@ -110,7 +104,13 @@ impl Run<'_> {
         }
         // Written over, so that it stays its owner's.
         std::fs::write(&path, text)?;
-        as_owner(app, &["publish"], "", "mend what it says")
+        as_owner(app, &["publish"], "", "mend what it says")?;
+        self.event(
+            EventKind::Seen,
+            "a newer build of every package is published".into(),
+            vec![],
+        );
+        Ok(())
     }
 
     /// apt installs the newer build of every package of the fleet on a node, and what it installed is in use when this returns.

@@ -13,9 +13,10 @@ const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 500;
 
 // Connection exceptions, and all that pgbouncer says by itself (08); the server ends the session or starts (57P); conflicts
-// between transactions (40); a server that is, or has become, a standby (25006); no connection left (53300); somebody
-// holds a lock (55P03); the statement was cancelled (57014).
-const TRANSIENT_STATE = /^(08...|57P..|40...|25006|53300|55P03|57014)$/;
+// between transactions (40); a server that is, or has become, a standby (25006), or that is primary no more and lets no
+// program in (28000; a wrong password is 28P01); no connection left (53300); somebody holds a lock (55P03); the statement
+// was cancelled (57014).
+const TRANSIENT_STATE = /^(08...|57P..|40...|25006|28000|53300|55P03|57014)$/;
 const TRANSIENT_SYSTEM = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']);
 // What the driver says without a code.
 const TRANSIENT_MESSAGE = /^(Connection terminated|Query read timeout|timeout e|Client )/;

@@ -73,11 +73,11 @@ test('orders and views are checked', () => {
 });
 
 test('what may succeed a moment later is told from what never will', () => {
-  const transient = ['57P01', '57P03', '08006', '08P01', '25006', '40001', '40P01', '53300', 'ECONNRESET', 'ECONNREFUSED'];
+  const transient = ['57P01', '57P03', '08006', '08P01', '25006', '28000', '40001', '40P01', '53300', 'ECONNRESET', 'ECONNREFUSED'];
   for (const code of transient) {
     assert.ok(isTransient(Object.assign(new Error('any'), { code })), code);
   }
-  for (const code of ['23505', '42P01', '22P02', '53100', 'XX000', 'ENOENT']) {
+  for (const code of ['23505', '42P01', '22P02', '28P01', '53100', 'XX000', 'ENOENT']) {
     assert.ok(!isTransient(Object.assign(new Error('any'), { code })), code);
   }
   assert.ok(isTransient(new Error('Connection terminated unexpectedly')));
