@@ -209,11 +209,11 @@ mod tests {
         let mixed = format!("{}{}", &one[..cut(&one)], &other[cut(&other)..]);
         assert_eq!(Bundle::parse(mixed.as_bytes()), Err(BundleError::Mismatch));
         assert_eq!(
-            Bundle::parse(one[cut(&one)..].as_bytes()),
+            Bundle::parse(&one.as_bytes()[cut(&one)..]),
             Err(BundleError::Key("there is none"))
         );
         assert_eq!(
-            Bundle::parse(one[..cut(&one)].as_bytes()),
+            Bundle::parse(&one.as_bytes()[..cut(&one)]),
             Err(BundleError::Certificates("none, or too many"))
         );
         assert_eq!(

@@ -61,7 +61,7 @@ impl Check<'_> {
         }
         if edges == 0 || file.sites.is_empty() {
             let place = entry.acme.as_ref().map_or(0..0, Spanned::span);
-            self.findings.advice(
+            self.findings.warning(
                 "fleet::certificates-for-nothing",
                 Place::new(self.id, place),
                 "[certificates] is there, and no edge has a site",
