@@ -25,8 +25,6 @@ const NODES: [(&str, &str); 3] = [
     ("app-2", "10.77.0.12"),
     ("app-3", "10.77.0.13"),
 ];
-/// The example's site.
-const SITE: &str = "shop.example.internal";
 /// Those that keep the logs.
 const LOG_SERVERS: [&str; 2] = ["app-1", "app-2"];
 /// What every network of machines has, and that carries nothing of a fleet's: who has which address.
@@ -160,7 +158,7 @@ pub fn nothing_in_clear(fleet: &Fleet, name: &str) {
     database(fleet, primary.0, &markers);
     redis(fleet, &markers);
     logs(fleet, &markers);
-    web(fleet, &markers);
+    web(fleet, name, &markers);
     let capture = dump.stop(&lab);
     report(&capture);
     for (kind, marker) in &markers.0 {
@@ -284,13 +282,14 @@ fn logs(fleet: &Fleet, markers: &Markers) {
 }
 
 /// Visitors' requests from the load balancer's place to every edge; one edge's own service is away, so that it asks another's.
-fn web(fleet: &Fleet, markers: &Markers) {
+fn web(fleet: &Fleet, name: &str, markers: &Markers) {
     let marker = markers.get("web");
+    let site = format!("shop.{name}.internal");
     let (alone, _) = NODES[0];
     let get = |host: &str| {
         let ask = format!(
-            "curl --silent --show-error --fail --insecure --max-time 30 --haproxy-protocol --resolve {SITE}:443:{host} \
-             --header 'X-Marker: {marker}' --output /dev/null --write-out '%{{http_code}}' 'https://{SITE}/api/products?marker={marker}'"
+            "curl --silent --show-error --fail --insecure --max-time 30 --haproxy-protocol --resolve {site}:443:{host} \
+             --header 'X-Marker: {marker}' --output /dev/null --write-out '%{{http_code}}' 'https://{site}/api/products?marker={marker}'"
         );
         fleet.shell(OUTSIDE, &ask)
     };
