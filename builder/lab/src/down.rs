@@ -36,6 +36,7 @@ pub fn down(state_dir: &Path, progress: &dyn Progress) -> Result<bool> {
         store.clear()?;
         was
     };
+    store.forget_kept()?;
     lock.remove()?;
     // Only if nothing else is in it; the directory may have been the caller's.
     let _ = fs::remove_dir(state_dir);

@@ -45,7 +45,7 @@ pub use outside::{
 };
 pub use preflight::{Missing, MissingItem, preflight};
 pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Purpose, Repository, TreeSpec};
-pub use state::{labs_of, state_dir};
+pub use state::{KEPT, labs_of, state_dir};
 
 /// Told what the lab is doing, as it does it. Calls come from several threads at once.
 pub trait Progress: Sync {

@@ -209,6 +209,9 @@ impl State {
     }
 }
 
+/// A file of the caller's in the lab's directory, which lives as long as the lab: how its certificate authority shows who it is.
+pub const KEPT: &str = "authority.json";
+
 /// The lab's directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
@@ -299,6 +302,22 @@ impl Store {
             }
         }
         remove_file(&self.file())
+    }
+
+    /// Removes what the caller keeps beside the record for as long as the lab lives ([`KEPT`]), with what a write that was killed left.
+    pub(crate) fn forget_kept(&self) -> Result<()> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(LabError::file("read", &self.directory)(error)),
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name == KEPT || name.to_string_lossy().starts_with(".rolesmith-tmp-") {
+                remove_file(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lab for this process alone. Fails at once when another has it.

@@ -331,7 +331,7 @@ fn lab_authority(plan: &Plan, state_dir: &Path) -> Outcome<Option<LabAuthority>>
     if !certificates.is_some_and(|certificates| certificates.lab) {
         return Ok(None);
     }
-    let path = state_dir.join("authority.json");
+    let path = state_dir.join(rolesmith_lab::KEPT);
     match LabAuthority::keep(&path, Certificates::LAB_HOST) {
         Ok(authority) => Ok(Some(authority)),
         Err(error) => Err(Failure::new(

@@ -41,7 +41,11 @@ fn clearing_leaves_an_empty_directory_also_after_a_killed_save() {
         .expect("saved");
     fs::write(directory.path().join(".lab.json.half"), "{").expect("written");
     fs::create_dir_all(store.nodes().join("a/upper")).expect("made");
+    fs::write(directory.path().join(KEPT), "{}").expect("written");
+    fs::write(directory.path().join(".rolesmith-tmp-x"), "{").expect("written");
     store.clear().expect("cleared");
+    assert!(directory.path().join(KEPT).exists(), "not the record's");
+    store.forget_kept().expect("removed");
     lock.remove().expect("removed");
     assert_eq!(fs::read_dir(directory.path()).expect("read").count(), 0);
 }
