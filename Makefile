@@ -114,7 +114,6 @@ test-nodes: build agent-deb
 	$(MAKE) root-test NAME=seed
 	$(MAKE) root-test NAME=fleet FILTER=trixie
 	$(MAKE) root-test NAME=logs
-	$(MAKE) root-test NAME=mail FILTER=trixie
 	$(MAKE) root-test NAME=redis FILTER=trixie
 	$(MAKE) root-test NAME=lab_faults
 	$(MAKE) root-test NAME=load_balancer
@@ -140,7 +139,7 @@ test-all: test deb
 	$(MAKE) root-test NAME=certificates
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
-	$(MAKE) root-test NAME=mail FILTER=bookworm
+	$(MAKE) root-test NAME=mail
 	$(MAKE) test-web
 
 # The example's shop in a real browser (Debian's chromium, 500 MB with its libraries), and what TLS, the nodes' units and their memory
