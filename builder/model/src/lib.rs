@@ -28,6 +28,10 @@ pub mod fleet;
 #[cfg(feature = "build")]
 pub mod fleet_file;
 #[cfg(feature = "build")]
+pub mod image;
+#[cfg(feature = "build")]
+pub mod image_file;
+#[cfg(feature = "build")]
 pub mod lint;
 #[cfg(feature = "build")]
 pub mod lock;

@@ -183,6 +183,12 @@ pub struct NodePlan {
 pub struct RolePlan {
     /// Its name.
     pub name: RoleName,
+    /// Roles that it needs.
+    pub requires: Vec<RoleName>,
+    /// Units of Debian's packages that a fresh machine masks before they are installed.
+    pub masked_units: Vec<String>,
+    /// Answers to questions of Debian's packages that a fresh machine gives (debconf-set-selections(1)).
+    pub debconf: Vec<String>,
     /// Its package.
     pub package: PackageName,
     /// Debian packages that it depends on directly (first alternatives included), for the mirror.
