@@ -1,7 +1,10 @@
 //! image.toml as it is written: shapes and spans, nothing checked beyond them.
+//!
+//! The JSON Schema that editors use comes from these types, so their comments are what a person sees while typing.
 
 #![allow(
     rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
     reason = "these comments name tables of TOML and are the descriptions of the JSON Schema"
 )]
 
@@ -9,210 +12,151 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use toml::Spanned;
 
-/// An image: a disk with Debian and roles on it, for any number of machines.
+/// An image: a machine's disk on which everything is installed and nothing is decided.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "image.toml")]
 pub struct ImageFile {
-    /// What the image is.
+    /// What is in it.
     pub image: Head,
-    /// What is on it beside the roles and what every image has.
+    /// Its disk.
     #[serde(default)]
-    pub system: System,
-    /// The disk and the files that it is written into.
+    pub disk: DiskEntry,
+    /// How it boots.
     #[serde(default)]
-    pub disk: Disk,
-    /// How it starts.
+    pub boot: BootEntry,
+    /// Where its first boot looks for a seed.
     #[serde(default)]
-    pub boot: Boot,
+    pub cloud_init: CloudInitEntry,
 }
 
 /// [image]
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// One line about it.
-    pub summary: String,
-    /// Roles of the fleet; those that they require, and the services and sites that come with `app` and `edge`, are added.
+    /// One line that says what it is for.
+    #[schemars(with = "String")]
+    pub summary: Spanned<String>,
+    /// Debian release [default: the fleet's].
+    #[schemars(with = "Option<String>")]
+    pub suite: Option<Spanned<String>>,
+    /// Roles that are installed in it, with those that they require. Their services are installed too.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub roles: Vec<Spanned<String>>,
-}
-
-/// [system]
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct System {
-    /// More packages of Debian.
+    /// Further packages of Debian.
+    #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub packages: Vec<Spanned<String>>,
-    /// Which kernel: `cloud` has the drivers of virtual machines, `generic` those of all others too.
-    pub kernel: Kernel,
-    /// The system's locale. C.UTF-8 is there already, others are generated.
+    /// The kernel's package: "linux-image-cloud-amd64" (default) knows the disks and networks of virtual machines,
+    /// "linux-image-amd64" those of all machines.
     #[schemars(with = "Option<String>")]
-    pub locale: Option<Spanned<String>>,
+    pub kernel: Option<Spanned<String>>,
+    /// Locales that are generated, such as "de_DE.UTF-8". C.UTF-8 is always there, and is the default of the machine.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub locales: Vec<Spanned<String>>,
 }
 
 /// [disk]
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Disk {
-    /// Size of the disk, in MiB (`"1500M"`) or GiB (`"2G"`). On its first boot a machine takes all that its own disk has.
-    #[schemars(with = "String")]
-    pub size: Spanned<String>,
-    /// What is written: `raw`, `qcow2`, `gzip` (the raw disk, compressed) and `tar` (the root directory, for the lab).
-    #[schemars(with = "Vec<Format>")]
-    pub formats: Spanned<Vec<Format>>,
-    /// How qcow2 is compressed. Every qemu and every provider reads `zlib`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiskEntry {
+    /// Size of the disk, such as "4G" or "3500M" (powers of 1024). The first boot grows the root file system to the size of the
+    /// machine's disk.
+    #[schemars(with = "Option<String>")]
+    pub size: Option<Spanned<String>>,
+    /// What is made: "raw", "qcow2", "gzip" (of the raw disk) and "tar" (of the tree, for the lab) [default: raw and qcow2].
+    #[schemars(with = "Option<Vec<Format>>")]
+    pub formats: Option<Vec<Spanned<Format>>>,
+    /// How the qcow2 is compressed: "zlib" (default; every hypervisor reads it) or "zstd" (smaller and faster).
+    #[serde(default)]
     pub compression: Compression,
 }
 
-impl Default for Disk {
-    fn default() -> Self {
-        Self {
-            size: Spanned::new(0..0, "2G".to_owned()),
-            formats: Spanned::new(0..0, vec![Format::Qcow2]),
-            compression: Compression::Zlib,
+/// What a disk is written as.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The disk's bytes, with holes where nothing is.
+    Raw,
+    /// QEMU's format, compressed.
+    Qcow2,
+    /// The disk's bytes, compressed by gzip(1).
+    Gzip,
+    /// The tree of files.
+    Tar,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Format; 4] = [Format::Raw, Format::Qcow2, Format::Gzip, Format::Tar];
+
+    /// What is put behind the image's name and a dot.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Format::Raw => "raw",
+            Format::Qcow2 => "qcow2",
+            Format::Gzip => "raw.gz",
+            Format::Tar => "tar",
+        }
+    }
+}
+
+/// How clusters of a qcow2 are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As every version of QEMU reads it.
+    #[default]
+    Zlib,
+    /// As QEMU 5.1 and later read it.
+    Zstd,
+}
+
+impl Compression {
+    /// As `qemu-img -o compression_type=` takes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Compression::Zlib => "zlib",
+            Compression::Zstd => "zstd",
         }
     }
 }
 
 /// [boot]
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Boot {
-    /// Which firmware it starts from. With both, it starts from either.
-    #[schemars(with = "Vec<Firmware>")]
-    pub firmware: Spanned<Vec<Firmware>>,
-    /// Where cloud-init looks for the seed, in this order.
-    #[schemars(with = "Vec<DataSource>")]
-    pub data_sources: Spanned<Vec<DataSource>>,
-    /// More arguments for the kernel.
-    #[schemars(with = "Option<String>")]
-    pub kernel_arguments: Option<Spanned<String>>,
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BootEntry {
+    /// What may start it: "bios" and "uefi" [default: both].
+    #[schemars(with = "Option<Vec<Firmware>>")]
+    pub firmware: Option<Spanned<Vec<Firmware>>>,
+    /// Where the kernel writes to, the last one being /dev/console [default: tty0 and ttyS0,115200].
+    #[schemars(with = "Option<Vec<String>>")]
+    pub consoles: Option<Vec<Spanned<String>>>,
 }
 
-impl Default for Boot {
-    fn default() -> Self {
-        Self {
-            firmware: Spanned::new(0..0, vec![Firmware::Bios, Firmware::Uefi]),
-            data_sources: Spanned::new(
-                0..0,
-                vec![
-                    DataSource::ConfigDrive,
-                    DataSource::NoCloud,
-                    DataSource::None,
-                ],
-            ),
-            kernel_arguments: None,
-        }
-    }
-}
-
-/// A kernel package of Debian.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Kernel {
-    /// linux-image-cloud-amd64
-    #[default]
-    Cloud,
-    /// linux-image-amd64
-    Generic,
-}
-
-impl Kernel {
-    /// The package.
-    #[must_use]
-    pub fn package(self) -> &'static str {
-        match self {
-            Self::Cloud => "linux-image-cloud-amd64",
-            Self::Generic => "linux-image-amd64",
-        }
-    }
-}
-
-/// A file that an image is written into.
+/// What starts a machine.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// The disk as it is.
-    Raw,
-    /// qemu's format, compressed.
-    Qcow2,
-    /// The disk in gzip's format.
-    Gzip,
-    /// The root directory.
-    Tar,
-}
-
-impl Format {
-    /// What the file's name ends in.
-    #[must_use]
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-            Self::Gzip => "raw.gz",
-            Self::Tar => "tar",
-        }
-    }
-}
-
-/// How a qcow2 is compressed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Deflate.
-    #[default]
-    Zlib,
-    /// Zstandard: made in a fifth of the time, read by qemu 5.1 and later.
-    Zstd,
-}
-
-impl Compression {
-    /// As qemu-img calls it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Zlib => "zlib",
-            Self::Zstd => "zstd",
-        }
-    }
-}
-
-/// What starts the boot loader.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Firmware {
-    /// The disk's first sector.
+    /// A PC's BIOS, or SeaBIOS.
     Bios,
-    /// A file on the EFI system partition.
+    /// UEFI, with Secure Boot or without.
     Uefi,
 }
 
-/// A data source of cloud-init.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum DataSource {
-    /// A disk labelled config-2: OpenStack's, and DigitalOcean's.
-    ConfigDrive,
-    /// A disk labelled cidata, or files of the image.
-    NoCloud,
-    /// Nowhere: without a seed the machine starts all the same.
-    None,
-}
-
-impl DataSource {
-    /// As cloud-init calls it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ConfigDrive => "ConfigDrive",
-            Self::NoCloud => "NoCloud",
-            Self::None => "None",
-        }
-    }
+/// [cloud_init]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloudInitEntry {
+    /// Where cloud-init looks for a seed, in this order [default: ConfigDrive, NoCloud, None].
+    #[schemars(with = "Option<Vec<String>>")]
+    pub data_sources: Option<Vec<Spanned<String>>>,
 }

@@ -1,6 +1,6 @@
 //! Roles, fleets and the plan they resolve to.
 //!
-//! Everything here is a pure function of its arguments: parsing ([`role_file`], [`fleet_file`]) turns text into values that remember
+//! Everything here is a pure function of its arguments: parsing ([`role_file`], [`fleet_file`], [`image_file`]) turns text into values that remember
 //! where they stood, [`validate`] turns those into values that cannot be wrong, [`resolve`](resolve::resolve) turns them
 //! into a [`Plan`](plan::Plan) that leaves no choice to the stages after it. No file, clock or environment variable is read.
 //!

@@ -94,18 +94,8 @@ pub(super) fn resolve(
     );
     let secrets = secrets(role, findings);
     let lintian = overrides(role, findings);
-    let layers = || role.layers.iter().map(|layer| &layer.file);
     let plan = RolePlan {
         name: role.name.clone(),
-        requires: role.requires.clone(),
-        masked_units: layers()
-            .flat_map(|file| &file.masked_units)
-            .map(|unit| unit.get_ref().clone())
-            .collect(),
-        debconf: layers()
-            .flat_map(|file| &file.debconf)
-            .map(|answer| answer.get_ref().clone())
-            .collect(),
         package: name.clone(),
         debian,
         units: work.units,
