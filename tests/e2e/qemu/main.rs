@@ -9,26 +9,18 @@ mod writers;
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use rolesmith_bake::boot::{
-    DataSource, DiskFormat, Firmware, Fleet as Machines, FleetSpec, Guest, Image, Repository,
-    Running, Workshop,
-};
+use rolesmith_bake::boot::{DataSource, Firmware, Fleet as Machines, FleetSpec, Running, Workshop};
 use rolesmith_lab::drill::{Case, Question, Verdict, judge, parse_rows};
-use rolesmith_tests::{Fleet, bare::step, checkout, work_dir};
+use rolesmith_tests::{
+    baked::{self, NODES, guest, image, repository},
+    bare::step,
+    work_dir,
+};
 use writers::Writers;
 
-/// The example's nodes and their addresses.
-const NODES: [(&str, [u8; 4]); 3] = [
-    ("app-1", [10, 77, 0, 11]),
-    ("app-2", [10, 77, 0, 12]),
-    ("app-3", [10, 77, 0, 13]),
-];
-/// The image of their roles.
-const IMAGE: &str = "app";
 /// All boots together may take so long, without KVM and on a machine that does other things.
 const LIMIT: Duration = Duration::from_secs(3600);
 /// Acknowledged commits of each writer before a plug is pulled, and after service is back.
@@ -39,23 +31,12 @@ const COMMITS: usize = 30;
 fn no_acknowledged_commit_is_lost_with_a_machine_or_with_all_of_them() {
     let dir = work_dir().join("qemu");
     let workshop = Workshop::open(&dir).expect("a directory for the machines");
-    let (fleet, image) = prepared(workshop.key().public());
-    let guests = NODES.map(|(node, address)| guest(&fleet, node, address));
-    let repository = Repository {
-        host: "apt.qemu.internal".into(),
-        port: 80,
-        answer: [
-            checkout().join("target/debug/rolesmith").into(),
-            "lab".into(),
-            "__answer".into(),
-            "--dir".into(),
-            fleet.dir.join("dist/repo").into(),
-        ]
-        .to_vec(),
-    };
+    let fleet = baked::fleet();
+    let key = workshop.key().public();
+    let nodes = NODES.map(|node| (image(&fleet, node), guest(&fleet, key, node)));
+    let repository = repository(&fleet);
     let spec = FleetSpec {
-        image: &image,
-        guests: &guests,
+        nodes: &nodes,
         firmware: Firmware::Bios,
         source: DataSource::ConfigDrive,
         repository: Some(&repository),
@@ -82,7 +63,7 @@ fn no_acknowledged_commit_is_lost_with_a_machine_or_with_all_of_them() {
 
 /// Writes, pulls the plugs of these machines, switches them on again, and judges what is there.
 fn pulled(machines: &mut Machines<'_>, victims: &[usize], password: &str) -> Verdict {
-    let names: Vec<&str> = victims.iter().map(|number| NODES[*number].0).collect();
+    let names: Vec<&str> = victims.iter().map(|number| NODES[*number].name).collect();
     let primary = formed(machines);
     sql(&machines.machines()[primary], "drill", "TRUNCATE ledger");
     let mut writers = Writers::start(machines.machines(), password);
@@ -139,62 +120,6 @@ fn pulled(machines: &mut Machines<'_>, victims: &[usize], password: &str) -> Ver
     assert_ne!(verdict.case(), Case::Failed, "{verdict:#?}");
     assert!(verdict.ok >= COMMITS, "{verdict:#?}");
     verdict
-}
-
-/// The example fleet, published, with the test's key; and its image, baked, or the one that `ROLESMITH_IMAGE` names.
-fn prepared(key: &str) -> (Fleet, Image) {
-    let fleet = Fleet::example("qemu", "trixie");
-    let file = fleet.dir.join("fleet.toml");
-    let text = std::fs::read_to_string(&file).expect("init wrote it");
-    let begin = text
-        .find("admin_ssh_keys = ")
-        .expect("the example names a key");
-    let end = begin + text[begin..].find('\n').expect("it is a line");
-    let text = format!(
-        "{}admin_ssh_keys = [\"{key}\"]{}",
-        &text[..begin],
-        &text[end..]
-    );
-    std::fs::write(&file, text).expect("it can be written");
-    step("mirror and publish", || {
-        fleet.run(&["mirror"]);
-        fleet.run(&["publish"]);
-    });
-    let path = std::env::var_os("ROLESMITH_IMAGE").map_or_else(
-        || {
-            step("bake", || fleet.run(&["bake", IMAGE]));
-            fleet.dir.join(format!("dist/images/{IMAGE}/{IMAGE}.qcow2"))
-        },
-        PathBuf::from,
-    );
-    let format = match path.extension() {
-        Some(extension) if extension == "qcow2" => DiskFormat::Qcow2,
-        _ => DiskFormat::Raw,
-    };
-    (fleet, Image { path, format })
-}
-
-/// The node as its seed describes it.
-fn guest(fleet: &Fleet, node: &str, address: [u8; 4]) -> Guest {
-    let seed = tempfile::tempdir().expect("a temporary directory");
-    let dir = seed.path().to_str().expect("its name is text");
-    fleet.run(&["user-data", node, "--nocloud", dir]);
-    let read = |name: &str| std::fs::read_to_string(seed.path().join(name)).expect("a seed has it");
-    let meta_data = read("meta-data");
-    let id = meta_data
-        .lines()
-        .find_map(|line| line.strip_prefix("instance-id: "));
-    Guest {
-        node: node.to_owned(),
-        fleet: "qemu".to_owned(),
-        instance_id: id.expect("a seed has an id").to_owned(),
-        user_data: read("user-data"),
-        ssh_port: 22,
-        public_interface: "eth0".to_owned(),
-        private_interface: "eth1".to_owned(),
-        private_address: Some((address.into(), 24)),
-        memory: 1024,
-    }
 }
 
 /// Runs SQL as the superuser on a machine's own server.

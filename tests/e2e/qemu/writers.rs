@@ -10,7 +10,7 @@ use std::{
 
 use rolesmith_bake::boot::{Forward, Running};
 use rolesmith_lab::drill::{Entry, Outcome, Via, WriterPlan, WriterSpec, parse_entries};
-use rolesmith_tests::checkout;
+use rolesmith_tests::{baked::NODES, checkout};
 
 /// pgbouncer's port.
 const POOLER: u16 = 6432;
@@ -51,13 +51,13 @@ impl Writers {
 
     fn launch(&mut self, machines: &[Running], password: &str) {
         self.round += 1;
-        for (number, machine) in machines.iter().enumerate() {
+        for (number, (machine, node)) in machines.iter().zip(NODES).enumerate() {
             let forward = machine.forward(POOLER).expect("ssh starts");
             let name = format!("{}-{}", machine.node(), self.round);
             let ledger = self.directory.path().join(format!("{name}.jsonl"));
             let plan = WriterPlan {
                 node: machine.node().to_owned(),
-                address: [10, 77, 0, 11 + number as u8].into(),
+                address: node.address.into(),
                 database: "drill".to_owned(),
                 password: password.to_owned(),
                 table: "ledger".to_owned(),

@@ -1,4 +1,4 @@
-//! Several machines from one image, on one private network.
+//! Several machines on one private network.
 
 use std::{
     os::fd::OwnedFd,
@@ -14,10 +14,8 @@ use super::{
 /// What is to be booted.
 #[derive(Debug, Clone, Copy)]
 pub struct FleetSpec<'a> {
-    /// Of what all are made.
-    pub image: &'a Image,
-    /// As which nodes; at most 250.
-    pub guests: &'a [Guest],
+    /// The nodes, each with the image that it is made of; at most 250.
+    pub nodes: &'a [(Image, Guest)],
     /// With what they start.
     pub firmware: Firmware,
     /// Where they find their seeds.
@@ -61,15 +59,18 @@ impl<'a> Fleet<'a> {
         if !missing.is_empty() {
             return Err(BootError::Missing(missing));
         }
-        let rooms = spec.guests.iter().map(|guest| workshop.room(&guest.node));
+        let rooms = spec
+            .nodes
+            .iter()
+            .map(|(_, guest)| workshop.room(&guest.node));
         let mut fleet = Fleet {
             spec,
             workshop,
-            wire: Wire::new(spec.guests.len()),
+            wire: Wire::new(spec.nodes.len()),
             rooms: rooms.collect::<Result<_, _>>()?,
             machines: Vec::new(),
         };
-        for number in 0..spec.guests.len() {
+        for number in 0..spec.nodes.len() {
             let machine = fleet.start(number)?;
             fleet.machines.push(machine);
         }
@@ -81,9 +82,10 @@ impl<'a> Fleet<'a> {
             .wire
             .plug(number)
             .map_err(BootError::file("make", "the private network"))?;
+        let (image, guest) = &self.spec.nodes[number];
         let start = Start {
-            image: self.spec.image,
-            guest: &self.spec.guests[number],
+            image,
+            guest,
             source: self.spec.source,
             firmware: self.spec.firmware,
             accelerator: Accelerator::detect(),
@@ -129,6 +131,11 @@ impl<'a> Fleet<'a> {
     #[must_use]
     pub fn machines(&self) -> &[Running] {
         &self.machines
+    }
+
+    /// As [`Fleet::machines`], to wait for what they say.
+    pub fn machines_mut(&mut self) -> &mut [Running] {
+        &mut self.machines
     }
 
     /// Pulls a machine's plug.

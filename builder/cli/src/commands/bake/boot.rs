@@ -99,10 +99,13 @@ pub fn run(app: &App, image: &Image, args: &Boot) -> Outcome {
         };
         return test.run(app, with, &workshop);
     }
-    let guests = plan.nodes.iter().map(guest).collect::<Outcome<Vec<_>>>()?;
+    let nodes = plan
+        .nodes
+        .iter()
+        .map(|node| Ok((image.clone(), guest(node)?)));
+    let nodes = nodes.collect::<Outcome<Vec<_>>>()?;
     let spec = FleetSpec {
-        image,
-        guests: &guests,
+        nodes: &nodes,
         firmware: Firmware::Bios,
         source: DataSource::ConfigDrive,
         repository: repository.as_ref(),
