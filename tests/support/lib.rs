@@ -3,6 +3,7 @@
 //! Everything lives below one directory (`ROLESMITH_TEST_DIR`, default target/e2e), so that the mirror and the root trees
 //! are kept between runs and the labs can be found again after a crash.
 
+pub mod baked;
 pub mod bare;
 pub mod browser;
 pub mod cluster;

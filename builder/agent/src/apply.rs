@@ -10,6 +10,7 @@ use crate::decide::{Decision, Failure, Observed, decide};
 use crate::files::{self, Lock, Root, Seen};
 use crate::firewall::Firewall;
 use crate::guard::{GUARDED_ROLE, is_guarded};
+use crate::joined;
 use crate::observe::{Contents, observe, secrets};
 use crate::program::Programs;
 use crate::state::{Phase, State, StateError};
@@ -64,6 +65,7 @@ pub fn apply(
     done?;
     state.report.updated = clock();
     state.save(root)?;
+    joined::tell(root, &state.report)?;
     Ok(state)
 }
 

@@ -76,6 +76,8 @@ pub enum Command {
         long_about = "Find lines of all nodes in the aggregated log: `rolesmith-agent logs grep` on the first log server that answers over ssh. Lines come in the order of their times, and times are read as journalctl reads them, in that machine's time zone. Exit status 0: something was found; 1: nothing, or it failed."
     )]
     Logs(Logs),
+    /// Make a bootable image
+    Bake(Bake),
     /// Boot the fleet as real Debian machines on this one
     Lab(Lab),
     /// Print the JSON Schema of fleet.toml, role.toml, image.toml or of a performance line
@@ -382,6 +384,16 @@ pub struct Logs {
     /// Options for ssh, such as -i FILE or -o ProxyJump=HOST
     #[arg(long = "ssh-option", value_name = "OPTION", allow_hyphen_values = true)]
     pub ssh_options: Vec<String>,
+}
+
+/// rolesmith bake
+#[derive(Debug, Args)]
+pub struct Bake {
+    /// The image
+    pub image: PathBuf,
+    /// How it is booted
+    #[command(flatten)]
+    pub boot: crate::commands::bake::boot::Boot,
 }
 
 /// rolesmith lab

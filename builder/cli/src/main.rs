@@ -54,6 +54,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Ca(args) => commands::ca::run(&app, args),
         Command::Recover(args) => commands::recover::run(&app, args),
         Command::Logs(args) => commands::logs::run(&app, args),
+        Command::Bake(args) => commands::bake::run(&app, args),
         Command::Lab(args) => commands::lab::run(&app, args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Completions(args) => commands::completions::run(args),

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::{self, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::MetadataExt,
+    os::{fd::AsFd as _, unix::fs::MetadataExt},
     path::Path,
     sync::{
         Arc,
@@ -47,6 +47,19 @@ pub fn serve(dir: &Path, listen: SocketAddr) -> Result<()> {
     File::open(dir).map_err(LabError::file("open", dir))?;
     notify("READY=1");
     accept(&listener, dir).map_err(failed())
+}
+
+/// Answers one connection, which is this process's standard input, as an inetd's program does.
+///
+/// # Errors
+/// [`LabError::File`] where standard input is no TCP socket. What the client does is no error.
+pub fn answer_stdin(dir: &Path) -> Result<()> {
+    let failed = || LabError::file("read", "standard input");
+    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed())?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true).map_err(failed())?;
+    let _ = converse(&stream, dir);
+    Ok(())
 }
 
 fn accept(listener: &TcpListener, dir: &Path) -> io::Result<()> {

@@ -118,6 +118,7 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
             })?;
             Ok(rolesmith_lab::serve(dir, listen)?)
         }
+        LabCommand::Answer { dir } => Ok(rolesmith_lab::answer_stdin(dir)?),
     }
 }
 

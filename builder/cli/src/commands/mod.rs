@@ -1,5 +1,6 @@
 //! One file a command: what it takes from the other rooms, and what it tells people.
 
+pub mod bake;
 pub mod build;
 pub mod ca;
 pub mod check;

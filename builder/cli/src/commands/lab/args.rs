@@ -168,4 +168,11 @@ pub enum LabCommand {
         #[arg(long)]
         listen: String,
     },
+    /// Answer the HTTP connection that is this process's standard input
+    #[command(name = "__answer", hide = true)]
+    Answer {
+        /// What to serve
+        #[arg(long)]
+        dir: PathBuf,
+    },
 }
