@@ -11,6 +11,7 @@ use crate::{
 /// `grub-cloud-amd64` is the boot loader of Debian's own cloud images: an upgrade installs it for BIOS and for UEFI without a question.
 const SYSTEM: [&str; 21] = [
     "ca-certificates",
+    "chrony",
     "cloud-guest-utils",
     "cloud-init",
     "dbus",
@@ -27,7 +28,6 @@ const SYSTEM: [&str; 21] = [
     "systemd",
     "systemd-resolved",
     "systemd-sysv",
-    "systemd-timesyncd",
     "tzdata",
     "udev",
     "zstd",
