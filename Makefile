@@ -153,6 +153,7 @@ test-web: build agent-deb
 # boot loader were installed anew. Nothing of it runs as root. Minutes with KVM, half an hour without.
 image-test: build agent-deb
 	builder/setup image
+	cargo test --locked --package rolesmith-bake --test boot -- --ignored --skip child_
 	cargo test --locked --package rolesmith-tests --test image -- --ignored --test-threads=1 --nocapture
 
 # Three machines with kernels of their own form the example's fleet; their plugs are pulled, and no acknowledged commit may be lost.
