@@ -30,12 +30,17 @@ fn line(report: &Report) -> Option<String> {
         return None;
     };
     let facts = report.facts_version?;
-    let ready = report.roles.iter().filter(|role| role.phase == RolePhase::Ready);
+    let ready = report
+        .roles
+        .iter()
+        .filter(|role| role.phase == RolePhase::Ready);
     let roles = match ready.count() {
         1 => "1 role".to_owned(),
         roles => format!("{roles} roles"),
     };
-    Some(format!("{node} has joined {fleet}: facts {facts}, {roles} ready\n"))
+    Some(format!(
+        "{node} has joined {fleet}: facts {facts}, {roles} ready\n"
+    ))
 }
 
 #[cfg(test)]

@@ -76,11 +76,14 @@ pub enum Command {
         long_about = "Find lines of all nodes in the aggregated log: `rolesmith-agent logs grep` on the first log server that answers over ssh. Lines come in the order of their times, and times are read as journalctl reads them, in that machine's time zone. Exit status 0: something was found; 1: nothing, or it failed."
     )]
     Logs(Logs),
-    /// Make a bootable image
+    /// Make a bootable image with roles in it
+    #[command(
+        long_about = "Make a bootable image: Debian, and the packages of its roles from dist/repo, on a disk that starts from a BIOS and from UEFI. Nothing in it is a machine's own; a machine that boots from it becomes a node by its seed (`rolesmith user-data`). Nothing needs root. What is there already is not made again. docs/images.md tells more."
+    )]
     Bake(Bake),
     /// Boot the fleet as real Debian machines on this one
     Lab(Lab),
-    /// Print the JSON Schema of fleet.toml, of role.toml or of a performance line
+    /// Print the JSON Schema of fleet.toml, role.toml, image.toml or of a performance line
     Schema(Schema),
     /// Print a completion script for a shell
     Completions(Completions),
@@ -389,8 +392,8 @@ pub struct Logs {
 /// rolesmith bake
 #[derive(Debug, Args)]
 pub struct Bake {
-    /// The image
-    pub image: PathBuf,
+    /// The image: a directory in images/, or one that is built in
+    pub image: String,
     /// How it is booted
     #[command(flatten)]
     pub boot: crate::commands::bake::boot::Boot,
@@ -419,6 +422,8 @@ pub enum SchemaOf {
     Fleet,
     /// role.toml
     Role,
+    /// image.toml
+    Image,
     /// The lines that `rolesmith-agent perf` writes to the log
     Perf,
 }

@@ -10,6 +10,7 @@ pub mod date;
 pub mod deb;
 pub mod facts;
 pub mod firewall;
+pub mod gpt;
 pub mod iso9660;
 pub mod keyring;
 pub mod openpgp;

@@ -62,7 +62,11 @@ pub fn answer_stdin(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn accept(listener: &TcpListener, dir: &Path) -> io::Result<()> {
+/// Serves a directory on an address that is listened on already, as long as it is accepted from.
+///
+/// # Errors
+/// Of accept(2) and of threads that cannot be started.
+pub fn accept(listener: &TcpListener, dir: &Path) -> io::Result<()> {
     let busy = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         let stream = match stream {

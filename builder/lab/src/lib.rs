@@ -36,7 +36,7 @@ pub use cut::Cut;
 pub use down::down;
 pub use error::LabError;
 pub use fault::{End, cut, destroy, freeze, kill, mend};
-pub use http::{answer_stdin, serve};
+pub use http::{accept, answer_stdin, serve};
 pub use lab::{Lab, NodeStatus, Output, OutsideStatus, RunState, Status};
 pub use outcome::{CloudInit, NodeReport, Phase, Start};
 pub use outside::{

@@ -1,0 +1,217 @@
+//! Root trees as tar archives: Debian, and the roles on top.
+//!
+//! mmdebstrap makes both: in a user namespace with the user's subordinate ids, or as root. What is done to the trees is done by two
+//! shell scripts beside this file, which run on this machine with the tree's directory as their argument.
+
+use std::{path::Path, process::Command};
+
+use rolesmith_formats::gpt::Guid;
+use rolesmith_model::image::Image;
+
+use crate::{
+    cache::Key,
+    error::Result,
+    program::{self, command, is_root},
+};
+
+/// Raised when what is done to a tree changes, so that layers made before are made anew.
+pub const RECIPE: u32 = 1;
+
+/// After Debian is installed.
+const BASE: &str = include_str!("tree/base.sh");
+/// Before the roles are installed.
+const PREPARE: &str = include_str!("tree/prepare.sh");
+/// After everything is installed.
+const SEAL: &str = include_str!("tree/seal.sh");
+
+/// Where packages come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// apt's sources (deb822 style), with keys in them, and nothing else.
+    Sources(String),
+    /// What this machine's apt is configured for.
+    Host,
+}
+
+/// What the scripts have to know of an image.
+#[derive(Debug, Clone)]
+pub struct Seal<'a> {
+    /// The image.
+    pub image: &'a Image,
+    /// Of the root file system.
+    pub root: Guid,
+    /// Serial number of the EFI system partition's file system.
+    pub esp: u32,
+    /// apt's sources that the finished image has beside the fleet's own.
+    pub sources: Option<&'a str>,
+}
+
+impl Seal<'_> {
+    /// The script with all that goes into it.
+    fn script(&self) -> String {
+        let image = self.image;
+        let consoles = image.consoles.iter();
+        let arguments: Vec<String> = consoles
+            .map(|console| format!("console={console}"))
+            // Interfaces are called eth0, eth1, ... in the order of their slots, as fleet.toml calls them.
+            .chain(["net.ifnames=0".to_owned()])
+            .collect();
+        assignments(&[
+            ("root_uuid", &self.root.to_string()),
+            (
+                "esp_uuid",
+                &format!("{:04X}-{:04X}", self.esp >> 16, self.esp & 0xffff),
+            ),
+            ("data_sources", &image.data_sources.join(", ")),
+            ("locales", &image.locales.join(" ")),
+            ("kernel_arguments", &arguments.join(" ")),
+            ("sources", self.sources.unwrap_or_default()),
+        ]) + SEAL
+    }
+
+    /// Adds everything that the outcome depends on.
+    pub fn key(&self, key: &mut Key) {
+        key.add(self.script());
+    }
+}
+
+/// Lines of a shell script that set variables.
+fn assignments(variables: &[(&str, &str)]) -> String {
+    let quoted = |value: &str| value.replace('\'', r"'\''");
+    let lines = variables
+        .iter()
+        .map(|(name, value)| format!("{name}='{}'\n", quoted(value)));
+    lines.collect()
+}
+
+/// Everything that Debian's tree depends on, beside what the archive has.
+pub fn base_key(key: &mut Key, suite: &str, packages: &[String]) {
+    key.add(RECIPE.to_string());
+    key.add(suite);
+    key.add(BASE);
+    packages.iter().for_each(|package| key.add(package));
+}
+
+/// Writes Debian's tree.
+///
+/// # Errors
+/// [`crate::BakeError`], with mmdebstrap's words.
+pub fn base(
+    suite: &str,
+    packages: &[String],
+    origin: &Origin,
+    epoch: u64,
+    to: &Path,
+) -> Result<()> {
+    let mut mmdebstrap = mmdebstrap(epoch);
+    mmdebstrap
+        .arg("--variant=apt")
+        .arg(format!("--include={}", packages.join(",")))
+        .arg(format!("--customize-hook={BASE}"));
+    finish(mmdebstrap, suite, origin, to)
+}
+
+/// Packages of the fleet to install, and what a fresh machine is told before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// The packages.
+    pub packages: Vec<String>,
+    /// Units to mask.
+    pub masked: Vec<String>,
+    /// Answers for debconf-set-selections(1).
+    pub debconf: Vec<String>,
+}
+
+impl Roles {
+    /// Those of an image.
+    #[must_use]
+    pub fn of(image: &Image) -> Self {
+        Self {
+            packages: image
+                .fleet_packages
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            masked: image.masked_units.clone(),
+            debconf: image.debconf.clone(),
+        }
+    }
+
+    fn script(&self) -> String {
+        assignments(&[
+            ("masked", &self.masked.join(" ")),
+            ("debconf", &self.debconf.join("\n")),
+        ]) + PREPARE
+    }
+
+    /// Adds everything that the outcome depends on, but for the packages' bytes.
+    pub fn key(&self, key: &mut Key) {
+        key.add(self.script());
+        self.packages.iter().for_each(|package| key.add(package));
+    }
+}
+
+/// Writes the tree with roles on top of Debian's, sealed: nothing in it is a machine's own.
+///
+/// # Errors
+/// [`crate::BakeError`].
+pub fn roles(
+    suite: &str,
+    base: &Path,
+    roles: &Roles,
+    seal: &Seal<'_>,
+    origin: &Origin,
+    epoch: u64,
+    to: &Path,
+) -> Result<()> {
+    let mut mmdebstrap = mmdebstrap(epoch);
+    mmdebstrap
+        .arg("--variant=custom")
+        .arg(format!("--setup-hook=tar-in {} /", shell_word(base)))
+        .arg(format!("--setup-hook={}", roles.script()));
+    if !roles.packages.is_empty() {
+        mmdebstrap.arg(format!("--include={}", roles.packages.join(",")));
+    }
+    mmdebstrap.arg(format!("--customize-hook={}", seal.script()));
+    finish(mmdebstrap, suite, origin, to)
+}
+
+fn shell_word(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}
+
+fn mmdebstrap(epoch: u64) -> Command {
+    let mut mmdebstrap = command("mmdebstrap");
+    mmdebstrap.env("SOURCE_DATE_EPOCH", epoch.to_string());
+    mmdebstrap.args([
+        "--quiet",
+        if is_root() {
+            "--mode=root"
+        } else {
+            "--mode=unshare"
+        },
+        "--format=tar",
+        // The kernel fills /dev by itself, and a user may not make devices.
+        "--skip=output/dev",
+        "--aptopt=Acquire::Retries \"3\"",
+        "--aptopt=APT::Install-Recommends \"false\"",
+        // Nobody answers; what is not answered before takes its default.
+        "--dpkgopt=force-confdef",
+        "--dpkgopt=force-confold",
+        // One that is killed has to begin anew: what it wrote need not be safe.
+        "--dpkgopt=force-unsafe-io",
+    ]);
+    mmdebstrap
+}
+
+fn finish(mut mmdebstrap: Command, suite: &str, origin: &Origin, to: &Path) -> Result<()> {
+    mmdebstrap.arg(suite).arg(to);
+    let input = match origin {
+        Origin::Host => None,
+        Origin::Sources(text) => {
+            mmdebstrap.arg("-");
+            Some(text.as_bytes())
+        }
+    };
+    program::run("mmdebstrap", &mut mmdebstrap, input).map(drop)
+}
