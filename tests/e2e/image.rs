@@ -44,8 +44,12 @@ fn an_image_boots_with_a_bios_and_with_uefi_and_joins_the_fleet() {
     ]);
     let text = String::from_utf8(output.stdout).expect("JSON is text");
     let reports: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
-    println!("{reports:#}");
-    let told: Vec<_> = reports.as_array().expect("a list").iter().collect();
+    println!("{:#}", reports["boots"]);
+    let told: Vec<_> = reports["boots"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .collect();
     let [bios, uefi] = told[..] else {
         panic!("two boots: {text}")
     };
