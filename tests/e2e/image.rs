@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use rolesmith_bake::boot::{DataSource, Firmware, Fleet as Machines, FleetSpec, Mark, Workshop};
 use rolesmith_tests::{
-    baked::{self, NODES, guest, image, repository},
+    Fleet,
+    baked::{EXAMPLE, guest, image, published, repository},
     bare::step,
     work_dir,
 };
@@ -31,11 +32,11 @@ grep -q 'console=ttyS0' /boot/grub/grub.cfg
 #[test]
 #[ignore = "boots an image under qemu, twice: minutes without KVM"]
 fn an_image_boots_with_a_bios_and_with_uefi_and_joins_the_fleet() {
-    let fleet = baked::fleet();
+    let fleet = published(|| Fleet::example("acme", "trixie"));
     let limit = LIMIT.as_secs().to_string();
     let output = fleet.run(&[
         "bake",
-        NODES[0].image,
+        EXAMPLE.image,
         "--boot-test",
         "--timeout",
         &limit,
@@ -43,8 +44,12 @@ fn an_image_boots_with_a_bios_and_with_uefi_and_joins_the_fleet() {
     ]);
     let text = String::from_utf8(output.stdout).expect("JSON is text");
     let reports: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
-    println!("{reports:#}");
-    let told: Vec<_> = reports.as_array().expect("a list").iter().collect();
+    println!("{:#}", reports["boots"]);
+    let told: Vec<_> = reports["boots"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .collect();
     let [bios, uefi] = told[..] else {
         panic!("two boots: {text}")
     };
@@ -67,11 +72,10 @@ fn an_image_boots_with_a_bios_and_with_uefi_and_joins_the_fleet() {
 #[ignore = "boots an image under qemu, four times: minutes without KVM"]
 fn a_machine_boots_again_after_its_kernel_and_boot_loader_were_installed_anew() {
     let workshop = Workshop::open(&work_dir().join("qemu")).expect("a directory for the machines");
-    let fleet = baked::fleet();
-    let node = NODES[0];
+    let fleet = published(|| Fleet::example("acme", "trixie"));
     let nodes = [(
-        image(&fleet, node),
-        guest(&fleet, workshop.key().public(), node),
+        image(&fleet, EXAMPLE),
+        guest(&fleet, workshop.key().public(), EXAMPLE),
     )];
     let repository = repository(&fleet);
     for (firmware, source) in [

@@ -1,4 +1,4 @@
-//! The example fleet with a baked image of its nodes, and its nodes as guests of qemu.
+//! Fleets with baked images of their nodes, and their nodes as guests of qemu.
 
 use std::path::PathBuf;
 
@@ -17,35 +17,23 @@ pub struct Node {
     pub image: &'static str,
 }
 
-/// The example's nodes.
-pub const NODES: [Node; 3] = [
-    Node {
-        name: "app-1",
-        address: [10, 77, 0, 11],
-        image: "all-in-one-logs",
-    },
-    Node {
-        name: "app-2",
-        address: [10, 77, 0, 12],
-        image: "all-in-one-logs",
-    },
-    Node {
-        name: "app-3",
-        address: [10, 77, 0, 13],
-        image: "all-in-one",
-    },
-];
+/// The first node of the example.
+pub const EXAMPLE: Node = Node {
+    name: "app-1",
+    address: [10, 77, 0, 11],
+    image: "all-in-one-logs",
+};
 
-/// The example fleet, published; or the one that `ROLESMITH_FLEET` names, which is taken as it is.
+/// A fleet called acme that is made as told and published; or the one that `ROLESMITH_FLEET` names, which is taken as it is.
 ///
 /// # Panics
 /// Where the program fails.
 #[must_use]
-pub fn fleet() -> Fleet {
+pub fn published(make: impl FnOnce() -> Fleet) -> Fleet {
     if let Some(dir) = std::env::var_os("ROLESMITH_FLEET") {
         return Fleet { dir: dir.into() };
     }
-    let fleet = Fleet::example("acme", "trixie");
+    let fleet = make();
     step("mirror and publish", || {
         fleet.run(&["mirror"]);
         fleet.run(&["publish"]);

@@ -15,11 +15,34 @@ use std::{
 use rolesmith_bake::boot::{DataSource, Firmware, Fleet as Machines, FleetSpec, Running, Workshop};
 use rolesmith_lab::drill::{Case, Question, Verdict, judge, parse_rows};
 use rolesmith_tests::{
-    baked::{self, NODES, guest, image, repository},
+    Fleet,
+    baked::{Node, guest, image, published, repository},
     bare::step,
+    cluster::fleet_toml,
     work_dir,
 };
 use writers::Writers;
+
+/// The machines: they keep the database and do nothing else.
+const NODES: [Node; 3] = [
+    Node {
+        name: "db-1",
+        address: [10, 77, 0, 11],
+        image: "db",
+    },
+    Node {
+        name: "db-2",
+        address: [10, 77, 0, 12],
+        image: "db",
+    },
+    Node {
+        name: "db-3",
+        address: [10, 77, 0, 13],
+        image: "db",
+    },
+];
+/// Their image, which is the fleet's own.
+const IMAGE: &str = "[image]\nsummary = \"database\"\nroles = [\"db-primary-capable\"]\n";
 
 /// All boots together may take so long, without KVM and on a machine that does other things.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -31,7 +54,7 @@ const COMMITS: usize = 30;
 fn no_acknowledged_commit_is_lost_with_a_machine_or_with_all_of_them() {
     let dir = work_dir().join("qemu");
     let workshop = Workshop::open(&dir).expect("a directory for the machines");
-    let fleet = baked::fleet();
+    let fleet = published(databases);
     let key = workshop.key().public();
     let nodes = NODES.map(|node| (image(&fleet, node), guest(&fleet, key, node)));
     let repository = repository(&fleet);
@@ -120,6 +143,19 @@ fn pulled(machines: &mut Machines<'_>, victims: &[usize], password: &str) -> Ver
     assert_ne!(verdict.case(), Case::Failed, "{verdict:#?}");
     assert!(verdict.ok >= COMMITS, "{verdict:#?}");
     verdict
+}
+
+/// The fleet of these machines.
+fn databases() -> Fleet {
+    let names = NODES.map(|node| node.name);
+    let fleet = Fleet::create(
+        "acme",
+        &fleet_toml("acme", "trixie", &names, &["db-primary-capable"]),
+    );
+    let images = fleet.dir.join("images/db");
+    std::fs::create_dir_all(&images).expect("a directory can be made");
+    std::fs::write(images.join("image.toml"), IMAGE).expect("it can be written");
+    fleet
 }
 
 /// Runs SQL as the superuser on a machine's own server.

@@ -10,7 +10,9 @@ use std::{
 
 use rolesmith_bake::boot::{Forward, Running};
 use rolesmith_lab::drill::{Entry, Outcome, Via, WriterPlan, WriterSpec, parse_entries};
-use rolesmith_tests::{baked::NODES, checkout};
+use rolesmith_tests::checkout;
+
+use super::NODES;
 
 /// pgbouncer's port.
 const POOLER: u16 = 6432;

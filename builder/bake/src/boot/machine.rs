@@ -134,8 +134,9 @@ impl Machine {
         add(&[
             "-machine",
             match self.firmware {
-                Firmware::Bios => "pc",
-                Firmware::Uefi => "q35",
+                // Without graphics SeaBIOS writes on the serial port what it has to say.
+                Firmware::Bios => "pc,graphics=off",
+                Firmware::Uefi => "q35,graphics=off",
             },
         ]);
         add(&self.accelerator.arguments());
@@ -170,9 +171,14 @@ impl Machine {
             Durability::Flushes => "writeback",
         };
         let disk = option(&self.disk.to_string_lossy());
+        let drive = format!("if=none,id=disk,format=qcow2,discard=unmap,cache={cache},file={disk}");
+        add(&["-drive", &drive]);
+        // Nothing else is booted from: not the network, for which UEFI would wait minutes.
         add(&[
-            "-drive",
-            &format!("if=virtio,format=qcow2,discard=unmap,cache={cache},file={disk}"),
+            "-device",
+            "virtio-blk-pci,drive=disk,bootindex=0",
+            "-boot",
+            "strict=on",
         ]);
         let seed = option(&self.seed.to_string_lossy());
         add(&[

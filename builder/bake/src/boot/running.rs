@@ -223,8 +223,8 @@ impl Running {
             };
             let what = match vain {
                 Vain::Late => format!(
-                    "did not come to {wanted} within {} s",
-                    self.begun.elapsed().as_secs()
+                    "did not come to {wanted} within {:.0} s",
+                    self.begun.elapsed().as_secs_f64()
                 ),
                 Vain::Hopeless(line) => format!("stopped before {wanted}: {line}"),
                 Vain::Ended => format!("ended before {wanted}: {}", self.end()),

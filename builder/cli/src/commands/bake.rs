@@ -9,17 +9,14 @@ use std::{
 };
 
 use rolesmith_bake::{
-    BakeError, Baked, Inputs, Progress, bake,
-    boot::{DiskFormat, Image as BootImage},
-    cache::Key,
-    tree::Origin,
+    BakeError, Baked, Inputs, Progress, bake, boot::Report, cache::Key, tree::Origin,
 };
 use rolesmith_formats::{apt::field, keyring, openpgp::sign_armored};
 use rolesmith_host::{
     build::{MANIFEST_FILE, Manifest},
     mirror::{Closure, Sources},
 };
-use rolesmith_model::{fleet_file::Upstream, image::Image, image_file::Format, plan::Plan};
+use rolesmith_model::{fleet_file::Upstream, image::Image, plan::Plan};
 
 use super::{mirror::MIRROR_LOCK, publish::REPO_DIR};
 use crate::{
@@ -76,11 +73,15 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
     let baked = bake(&inputs, &Shown(&steps));
     steps.finish();
     let baked = baked.map_err(failure)?;
-    tell(app, &baked)?;
-    if args.boot.is_wanted() {
-        boot::run(app, &bootable(&baked, image)?, &args.boot)?;
+    if !app.json {
+        tell(app, &baked)?;
     }
-    Ok(())
+    let boots = boot::run(app, &plan, &keys, image, &args.boot)?;
+    if app.json {
+        tell_json(&baked, &boots)
+    } else {
+        Ok(())
+    }
 }
 
 struct Shown<'a>(&'a Steps);
@@ -285,21 +286,23 @@ fn sign(app: &App, keys: &Keys, bytes: &[u8]) -> Result<Vec<u8>, String> {
         .map_err(|error| error.to_string())
 }
 
+fn tell_json(baked: &Baked, boots: &[Report]) -> Outcome {
+    let steps: serde_json::Map<_, _> = baked
+        .steps
+        .iter()
+        .map(|(name, time)| ((*name).to_owned(), time.as_secs_f64().into()))
+        .collect();
+    let told = serde_json::json!({
+        "directory": baked.directory,
+        "files": baked.manifest.files,
+        "inputs": baked.manifest.inputs,
+        "seconds": steps,
+        "boots": boots,
+    });
+    line(format_args!("{}", serde_json::to_string_pretty(&told)?))
+}
+
 fn tell(app: &App, baked: &Baked) -> Outcome {
-    if app.json {
-        let steps: serde_json::Map<_, _> = baked
-            .steps
-            .iter()
-            .map(|(name, time)| ((*name).to_owned(), time.as_secs_f64().into()))
-            .collect();
-        let told = serde_json::json!({
-            "directory": baked.directory,
-            "files": baked.manifest.files,
-            "inputs": baked.manifest.inputs,
-            "seconds": steps,
-        });
-        return line(format_args!("{}", serde_json::to_string_pretty(&told)?));
-    }
     for file in &baked.manifest.files {
         line(format_args!(
             "{:>8.1} MiB  {}",
@@ -319,26 +322,4 @@ fn tell(app: &App, baked: &Baked) -> Outcome {
         steps.join(", ")
     ));
     Ok(())
-}
-
-/// The file that qemu boots.
-fn bootable(baked: &Baked, image: &Image) -> Outcome<BootImage> {
-    let of = |format: Format| {
-        let name = format!("{}.{}", image.name, format.extension());
-        let there = baked.manifest.files.iter().any(|file| file.name == name);
-        there.then(|| baked.directory.join(name))
-    };
-    let (path, format) = of(Format::Raw)
-        .map(|path| (path, DiskFormat::Raw))
-        .or_else(|| of(Format::Qcow2).map(|path| (path, DiskFormat::Qcow2)))
-        .ok_or_else(|| {
-            Failure::new(
-                format!(
-                    "the image {} has neither a raw disk nor a qcow2",
-                    image.name
-                ),
-                "add one to `formats` under [disk]",
-            )
-        })?;
-    Ok(BootImage { path, format })
 }

@@ -11,8 +11,8 @@ pub(super) enum Sign {
     Hopeless,
 }
 
-/// Lines after which nothing more is to be expected: the kernel, initramfs-tools, systemd and GRUB say so.
-const HOPELESS: [&str; 8] = [
+/// Lines after which nothing more is to be expected: the kernel, initramfs-tools, systemd, GRUB and firmware say so.
+const HOPELESS: [&str; 9] = [
     "Kernel panic - not syncing",
     "(initramfs)",
     "You are in emergency mode",
@@ -21,6 +21,7 @@ const HOPELESS: [&str; 8] = [
     "grub>",
     "No bootable device",
     "BdsDxe: No bootable option or device was found",
+    "UEFI Interactive Shell",
 ];
 
 impl Sign {

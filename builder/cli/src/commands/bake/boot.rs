@@ -1,17 +1,21 @@
 //! rolesmith bake --boot-test, --boot-fleet
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 use rolesmith_bake::boot::{
-    self, BootError, DataSource, Firmware, Fleet, FleetSpec, Guest, Image, Member, Report,
-    Repository, Test, Workshop,
+    self, BootError, DataSource, DiskFormat, Firmware, Fleet, FleetSpec, Guest, Image as Disk,
+    Member, Report, Repository, Test, Workshop,
 };
 use rolesmith_model::{
     facts::Origin,
+    ids::PackageName,
+    image::Image,
+    image_file::Format,
     plan::{NodePlan, Plan},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,7 +38,7 @@ pub struct Boot {
     /// Boot all nodes of the fleet from the image under qemu, on one private network, and let them run until Ctrl-C
     #[arg(long, conflicts_with_all = ["boot_test", "node"])]
     pub boot_fleet: bool,
-    /// As which node it is booted [default: the first]
+    /// As which node it is booted [default: the first that has the image's roles]
     #[arg(long, value_name = "NODE", requires = "boot_test")]
     pub node: Option<String>,
     /// Seconds that a boot may take; without KVM it takes about ten times as long as with it
@@ -67,42 +71,42 @@ impl With {
     }
 }
 
-impl Boot {
-    /// True where there is something to do.
-    pub fn is_wanted(&self) -> bool {
-        self.boot_fleet || self.boot_test.is_some()
+/// Boots the image as was asked for, and gives what came of it.
+pub fn run(
+    app: &App,
+    plan: &Plan,
+    keys: &Keys,
+    image: &Image,
+    args: &Boot,
+) -> Outcome<Vec<Report>> {
+    if !args.boot_fleet && args.boot_test.is_none() {
+        return Ok(Vec::new());
     }
-}
-
-/// Boots the image as was asked for.
-pub fn run(app: &App, image: &Image, args: &Boot) -> Outcome {
-    let plan = project::plan(app)?;
-    let keys = project::kept(app, &plan)?;
     let limit = Duration::from_secs(args.timeout);
-    let dist = app.dir.join("dist");
-    let workshop = Workshop::open(&dist).map_err(failure)?;
+    let workshop = Workshop::open(&app.dir.join("dist")).map_err(failure)?;
     clear_away_when_interrupted(workshop.path().to_owned())?;
-    let repository = repository(app, &plan)?;
-    let guest = |node: &NodePlan| guest(&plan, &keys, node, &workshop);
+    let repository = repository(app, plan)?;
     if let Some(with) = args.boot_test {
-        let node = match &args.node {
-            Some(name) => project::node(&plan, name)?,
-            None => plan.nodes.first().ok_or_else(|| {
-                Failure::new("the fleet has no node", "an image is booted as one of them")
-            })?,
-        };
+        let node = node(plan, image, args.node.as_deref())?;
         let test = Attempt {
-            image,
-            guest: &guest(node)?,
+            image: &file(app, image)?,
+            guest: &guest(plan, keys, node, &workshop)?,
             repository: repository.as_ref(),
             limit,
         };
         return test.run(app, with, &workshop);
     }
-    let nodes = plan
-        .nodes
-        .iter()
-        .map(|node| Ok((image.clone(), guest(node)?)));
+    let nodes = plan.nodes.iter().map(|node| {
+        let own = fits(image, node).then_some(image);
+        let image = own.or_else(|| plan.images.iter().find(|image| fits(image, node)));
+        let image = image.ok_or_else(|| {
+            Failure::new(
+                format!("no image has the roles of {} and no others", node.name),
+                "write one into images/NAME/image.toml, and bake it",
+            )
+        })?;
+        Ok((file(app, image)?, guest(plan, keys, node, &workshop)?))
+    });
     let nodes = nodes.collect::<Outcome<Vec<_>>>()?;
     let spec = FleetSpec {
         nodes: &nodes,
@@ -114,16 +118,74 @@ pub fn run(app: &App, image: &Image, args: &Boot) -> Outcome {
     fleet(app, spec, &workshop)
 }
 
+/// Whether the image has the node's packages of the fleet and no others: an agent complains of a role that is not its node's.
+fn fits(image: &Image, node: &NodePlan) -> bool {
+    let of = |packages: &[PackageName]| packages.iter().cloned().collect::<BTreeSet<_>>();
+    of(&image.fleet_packages) == of(&node.packages)
+}
+
+/// The node as which the image is booted.
+fn node<'p>(plan: &'p Plan, image: &Image, name: Option<&str>) -> Outcome<&'p NodePlan> {
+    if let Some(name) = name {
+        return project::node(plan, name);
+    }
+    let fitting = || plan.nodes.iter().find(|node| fits(image, node));
+    // Debian alone becomes any node, at its first boot.
+    let any = || plan.nodes.first().filter(|_| image.roles.is_empty());
+    fitting().or_else(any).ok_or_else(|| {
+        Failure::new(
+            format!(
+                "no node has the roles of the image {} and no others",
+                image.name
+            ),
+            "name one with --node: what it has beyond the image is installed at its first boot",
+        )
+    })
+}
+
+/// The image's disk, as it was baked.
+fn file(app: &App, image: &Image) -> Outcome<Disk> {
+    let directory = app.dir.join(super::IMAGES_DIR).join(image.name.as_str());
+    let formats = [
+        (Format::Raw, DiskFormat::Raw),
+        (Format::Qcow2, DiskFormat::Qcow2),
+    ];
+    let wanted = formats
+        .iter()
+        .filter(|(format, _)| image.formats.contains(format));
+    let mut paths = wanted.map(|(format, kind)| Disk {
+        path: directory.join(format!("{}.{}", image.name, format.extension())),
+        format: *kind,
+    });
+    let Some(disk) = paths.next() else {
+        return Err(Failure::new(
+            format!(
+                "the image {} has neither a raw disk nor a qcow2",
+                image.name
+            ),
+            "add one to `formats` under [disk]",
+        ));
+    };
+    if disk.path.is_file() {
+        Ok(disk)
+    } else {
+        Err(Failure::new(
+            format!("{} does not exist", disk.path.display()),
+            format!("bake it: `rolesmith bake {}`", image.name),
+        ))
+    }
+}
+
 /// One image as one node.
 struct Attempt<'a> {
-    image: &'a Image,
+    image: &'a Disk,
     guest: &'a Guest,
     repository: Option<&'a Repository>,
     limit: Duration,
 }
 
 impl Attempt<'_> {
-    fn run(&self, app: &App, with: With, workshop: &Workshop) -> Outcome {
+    fn run(&self, app: &App, with: With, workshop: &Workshop) -> Outcome<Vec<Report>> {
         let mut reports = Vec::new();
         for (firmware, source) in with.cases() {
             let test = Test {
@@ -144,18 +206,14 @@ impl Attempt<'_> {
             }
             reports.push(report);
         }
-        if app.json {
-            line(format_args!("{}", serde_json::to_string_pretty(&reports)?))?;
-        }
-        Ok(())
+        Ok(reports)
     }
 }
 
 /// One line of a report.
 fn text(report: &Report) -> String {
     format!(
-        "{} as {} with {} and {:?}: kernel {:.1} s, cloud-init finished {:.1} s, joined {:.1} s, looked at {:.1} s ({})",
-        "booted",
+        "booted as {} with {} and {:?}: kernel {:.1} s, cloud-init finished {:.1} s, joined {:.1} s, looked at {:.1} s ({})",
         report.node,
         report.firmware,
         report.source,
@@ -170,7 +228,7 @@ fn text(report: &Report) -> String {
     )
 }
 
-fn fleet(app: &App, spec: FleetSpec<'_>, workshop: &Workshop) -> Outcome {
+fn fleet(app: &App, spec: FleetSpec<'_>, workshop: &Workshop) -> Outcome<Vec<Report>> {
     let steps = Steps::new(app);
     let mut fleet = Fleet::switch_on(spec, workshop).map_err(failure)?;
     let members = fleet.wait(&|text| steps.say("", text));
