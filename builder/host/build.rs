@@ -1,5 +1,6 @@
-//! Builds again when a built-in role changes: the roles are embedded, and cargo sees only files that it is told of.
+//! Builds again when a built-in role or image changes: they are embedded, and cargo sees only files that it is told of.
 
 fn main() {
     println!("cargo:rerun-if-changed=../../roles");
+    println!("cargo:rerun-if-changed=../../images");
 }

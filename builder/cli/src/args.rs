@@ -78,7 +78,7 @@ pub enum Command {
     Logs(Logs),
     /// Boot the fleet as real Debian machines on this one
     Lab(Lab),
-    /// Print the JSON Schema of fleet.toml, of role.toml or of a performance line
+    /// Print the JSON Schema of fleet.toml, role.toml, image.toml or of a performance line
     Schema(Schema),
     /// Print a completion script for a shell
     Completions(Completions),
@@ -407,6 +407,8 @@ pub enum SchemaOf {
     Fleet,
     /// role.toml
     Role,
+    /// image.toml
+    Image,
     /// The lines that `rolesmith-agent perf` writes to the log
     Perf,
 }

@@ -7,11 +7,14 @@ use std::{
 };
 
 use include_dir::{Dir, include_dir};
-use rolesmith_model::source::{RoleDir, SourceId, Sources};
+use rolesmith_model::source::{ImageDir, RoleDir, SourceId, Sources};
 use walkdir::WalkDir;
 
 /// The roles that are shipped with rolesmith.
 static BUILTIN: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../roles");
+
+/// The images that are shipped with rolesmith.
+static IMAGES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../images");
 
 /// Largest file that a role may hold; larger ones belong into a package of their own.
 pub const FILE_LIMIT: u64 = 16 * 1024 * 1024;
@@ -28,6 +31,12 @@ pub enum LoadError {
     /// A role's directory without role.toml.
     #[error("{} has no role.toml", dir.display())]
     NoRole {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// An image's directory without image.toml.
+    #[error("{} has no image.toml", dir.display())]
+    NoImage {
         /// The directory.
         dir: PathBuf,
     },
@@ -78,6 +87,9 @@ impl LoadError {
             Self::NoRole { .. } => {
                 "write one (docs/roles.md says how), or move the directory out of roles/"
             }
+            Self::NoImage { .. } => {
+                "write one (docs/images.md says how), or move the directory out of images/"
+            }
             Self::Special { .. } => "remove it; a role holds plain files",
             Self::Link { .. } => {
                 "copy the file here: a link could lead out of the role's directory and would differ between machines"
@@ -98,7 +110,7 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> LoadError + '_ {
     }
 }
 
-/// Reads fleet.toml, the built-in roles and the fleet's own.
+/// Reads fleet.toml, the built-in roles and images and the fleet's own.
 ///
 /// # Errors
 /// [`LoadError`]; what the files say is checked later.
@@ -119,7 +131,50 @@ pub fn fleet(dir: &Path) -> Result<Sources, LoadError> {
     };
     sources.fleet = Some(sources.add("fleet.toml", bytes));
     own_roles(&mut sources, dir)?;
+    images(&mut sources, dir)?;
     Ok(sources)
+}
+
+/// Reads the built-in images and the fleet's own.
+fn images(sources: &mut Sources, dir: &Path) -> Result<(), LoadError> {
+    for image in IMAGES.dirs() {
+        let file = image.path().join("image.toml");
+        if let Some(file) = IMAGES.get_file(&file) {
+            let manifest = sources.add(
+                format!("builtin:images/{}", file.path().display()),
+                file.contents(),
+            );
+            sources.images.push(ImageDir {
+                name: image.path().to_string_lossy().into_owned(),
+                builtin: true,
+                manifest,
+            });
+        }
+    }
+    for path in subdirectories(&dir.join("images"))? {
+        let file = path.join("image.toml");
+        let bytes = match std::fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LoadError::NoImage { dir: path });
+            }
+            Err(error) => return Err(io_error(&file)(error)),
+        };
+        let named = |p: &Path| p.to_str().map(str::to_owned);
+        let (Some(shown), Some(name)) = (
+            named(file.strip_prefix(dir).unwrap_or(&file)),
+            path.file_name().and_then(|name| named(Path::new(name))),
+        ) else {
+            return Err(LoadError::Name { path: file });
+        };
+        let manifest = sources.add(shown, bytes);
+        sources.images.push(ImageDir {
+            name,
+            builtin: false,
+            manifest,
+        });
+    }
+    Ok(())
 }
 
 fn builtin_role(sources: &mut Sources, dir: &'static Dir<'static>) {
@@ -155,16 +210,23 @@ fn builtin_role(sources: &mut Sources, dir: &'static Dir<'static>) {
 }
 
 fn own_roles(sources: &mut Sources, dir: &Path) -> Result<(), LoadError> {
-    let roles = dir.join("roles");
-    let entries = match std::fs::read_dir(&roles) {
+    for path in subdirectories(&dir.join("roles"))? {
+        own_role(sources, dir, &path)?;
+    }
+    Ok(())
+}
+
+/// The directories in `parent`, sorted by name; none where it is not there.
+fn subdirectories(parent: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let entries = match std::fs::read_dir(parent) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io_error(&roles)(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error(parent)(error)),
     };
     let mut dirs: Vec<PathBuf> = Vec::new();
     for entry in entries {
-        let path = entry.map_err(io_error(&roles))?.path();
-        // Editors and version control leave hidden files beside the roles.
+        let path = entry.map_err(io_error(parent))?.path();
+        // Editors and version control leave hidden files beside the directories.
         let hidden = path
             .file_name()
             .is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
@@ -173,10 +235,7 @@ fn own_roles(sources: &mut Sources, dir: &Path) -> Result<(), LoadError> {
         }
     }
     dirs.sort();
-    for path in dirs {
-        own_role(sources, dir, &path)?;
-    }
-    Ok(())
+    Ok(dirs)
 }
 
 fn own_role(sources: &mut Sources, fleet: &Path, dir: &Path) -> Result<(), LoadError> {

@@ -126,6 +126,10 @@ name_type!(
     SecretName, max 63, extra "-", "hyphens"
 );
 name_type!(
+    /// An image: a disk with roles on it. It names its files.
+    ImageName, max 40, extra "-", "hyphens"
+);
+name_type!(
     /// A Debian package (Policy 5.6.7).
     PackageName, max 120, extra "+-.", "the characters + - ."
 );

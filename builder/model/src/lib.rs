@@ -1,6 +1,6 @@
 //! Roles, fleets and the plan they resolve to.
 //!
-//! Everything here is a pure function of its arguments: parsing ([`role_file`], [`fleet_file`]) turns text into values that remember
+//! Everything here is a pure function of its arguments: parsing ([`role_file`], [`fleet_file`], [`image_file`]) turns text into values that remember
 //! where they stood, [`validate`] turns those into values that cannot be wrong, [`resolve`](resolve::resolve) turns them
 //! into a [`Plan`](plan::Plan) that leaves no choice to the stages after it. No file, clock or environment variable is read.
 //!
@@ -27,6 +27,10 @@ pub mod finding;
 pub mod fleet;
 #[cfg(feature = "build")]
 pub mod fleet_file;
+#[cfg(feature = "build")]
+pub mod image;
+#[cfg(feature = "build")]
+pub mod image_file;
 #[cfg(feature = "build")]
 pub mod lint;
 #[cfg(feature = "build")]

@@ -6,6 +6,7 @@ use crate::{
     facts::NodeFile,
     fleet::Fleet,
     ids::{NodeName, PackageName, RoleName, SecretName},
+    image::Image,
     manifest::{ClusterKind, HealthCheck, ManagedUnit},
     opening::Opening,
 };
@@ -207,6 +208,8 @@ pub struct Plan {
     pub roles: Vec<RolePlan>,
     /// The machines, by name.
     pub nodes: Vec<NodePlan>,
+    /// The images that can be baked, by name.
+    pub images: Vec<Image>,
     /// Secrets that no role asks for, but the fleet itself: every node receives them.
     pub common_secrets: Vec<Secret>,
 }
@@ -228,6 +231,12 @@ impl Plan {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&NodePlan> {
         self.nodes.iter().find(|n| n.name.as_str() == name)
+    }
+
+    /// The image of that name.
+    #[must_use]
+    pub fn image(&self, name: &str) -> Option<&Image> {
+        self.images.iter().find(|i| i.name.as_str() == name)
     }
 
     /// Every secret of the fleet, by name.

@@ -12,6 +12,12 @@ pub fn fleet() -> String {
     pretty(&schemars::schema_for!(crate::fleet_file::FleetFile))
 }
 
+/// The schema of image.toml.
+#[must_use]
+pub fn image() -> String {
+    pretty(&schemars::schema_for!(crate::image_file::ImageFile))
+}
+
 /// The schema of a performance line.
 #[must_use]
 pub fn perf() -> String {

@@ -59,12 +59,25 @@ pub struct RoleDir {
     pub files: BTreeMap<String, SourceId>,
 }
 
+/// An image's directory as it was read.
+#[derive(Debug, Clone)]
+pub struct ImageDir {
+    /// The directory's name.
+    pub name: String,
+    /// Shipped with rolesmith, rather than found in the fleet's own `images/`.
+    pub builtin: bool,
+    /// Its image.toml.
+    pub manifest: SourceId,
+}
+
 /// Every input of a build, read before the first stage begins.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     sources: Vec<Source>,
     /// The roles' directories: built-in first, then the fleet's own, each sorted by name.
     pub roles: Vec<RoleDir>,
+    /// The images' directories: built-in first, then the fleet's own, each sorted by name.
+    pub images: Vec<ImageDir>,
     /// The fleet.toml.
     pub fleet: Option<SourceId>,
     /// What the fleet's services and sites consist of, by the role that is made for each (`service-shop`). A service that was

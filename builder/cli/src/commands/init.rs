@@ -65,6 +65,7 @@ pub fn run(app: &App, args: &Init) -> Outcome {
         (".gitignore", GITIGNORE.to_owned()),
         (".rolesmith/fleet.schema.json", schema::fleet()),
         (".rolesmith/role.schema.json", schema::role()),
+        (".rolesmith/image.schema.json", schema::image()),
         // Last: a directory with a fleet.toml is a whole fleet.
         ("fleet.toml", fleet),
     ] {

@@ -11,7 +11,7 @@ use rolesmith_host::{
     mirror::{self, Closure, MirrorRequest, Sources},
     publish::Component,
 };
-use rolesmith_model::{fleet_file::Upstream, plan::Plan};
+use rolesmith_model::{fleet_file::Upstream, image::Image, plan::Plan};
 
 use crate::{
     app::App,
@@ -113,6 +113,11 @@ fn resolve(app: &App, plan: &Plan, sources: &Sources) -> Outcome<Closure> {
         .flat_map(|r| r.debian.iter().cloned())
         .collect();
     packages.extend(ALWAYS.map(str::to_owned));
+    // Those that this fleet can bake: their nodes upgrade the kernel and the boot loader from here.
+    let suite = plan.fleet.suite;
+    let images = plan.images.iter();
+    let baked = images.filter(|image| image.unbuilt.is_empty() && image.suite == suite);
+    packages.extend(baked.flat_map(Image::debian_packages));
     mirror::resolve(&MirrorRequest {
         suite: plan.fleet.suite.codename().into(),
         architecture: "amd64".into(),

@@ -13,6 +13,7 @@ pub fn run(args: &Schema) -> Outcome {
     let text = match args.of {
         SchemaOf::Fleet => schema::fleet(),
         SchemaOf::Role => schema::role(),
+        SchemaOf::Image => schema::image(),
         SchemaOf::Perf => schema::perf(),
     };
     out(text)

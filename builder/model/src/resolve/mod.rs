@@ -18,6 +18,7 @@ use crate::{
     plan::{NodePlan, Package, Plan, RolePlan, Secret},
     role::{Role, Roles},
     source::Sources,
+    validate::image,
 };
 
 /// What every step of the resolution reads.
@@ -75,6 +76,7 @@ pub fn resolve(
             &inputs, machine, &closures, &packages, findings,
         ));
     }
+    let images = image::load(sources, roles, &fleet, archive, findings);
     if findings.has_errors() {
         return None;
     }
@@ -90,6 +92,7 @@ pub fn resolve(
         packages,
         roles: role_plans,
         nodes,
+        images,
         common_secrets,
         fleet,
     })

@@ -1,5 +1,6 @@
 //! From what was written to what cannot be wrong.
 
 pub mod fleet;
+pub mod image;
 pub mod syntax;
 pub mod toml_error;
