@@ -3,19 +3,24 @@
 //! mmdebstrap makes both: in a user namespace with the user's subordinate ids, or as root. What is done to the trees is done by two
 //! shell scripts beside this file, which run on this machine with the tree's directory as their argument.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs::File,
+    io::{self, Seek as _, SeekFrom},
+    path::Path,
+    process::Command,
+};
 
 use rolesmith_formats::gpt::Guid;
 use rolesmith_model::image::Image;
 
 use crate::{
     cache::Key,
-    error::Result,
+    error::{BakeError, Result},
     program::{self, command, is_root},
 };
 
 /// Raised when what is done to a tree changes, so that layers made before are made anew.
-pub const RECIPE: u32 = 1;
+pub const RECIPE: u32 = 2;
 
 /// After Debian is installed.
 const BASE: &str = include_str!("tree/base.sh");
@@ -173,7 +178,31 @@ pub fn roles(
         mmdebstrap.arg(format!("--include={}", roles.packages.join(",")));
     }
     mmdebstrap.arg(format!("--customize-hook={}", seal.script()));
-    finish(mmdebstrap, suite, origin, to)
+    finish(mmdebstrap, suite, origin, to)?;
+    add_dev(to, epoch).map_err(BakeError::file("write", to))
+}
+
+/// Adds the empty directory /dev, which mmdebstrap leaves out together with the devices in it: the kernel's are mounted there.
+fn add_dev(tree: &Path, epoch: u64) -> io::Result<()> {
+    let mut end = 0;
+    for entry in tar::Archive::new(File::open(tree)?).entries_with_seek()? {
+        let entry = entry?;
+        end = entry.raw_file_position() + entry.size().next_multiple_of(512);
+    }
+    let mut file = File::options().write(true).open(tree)?;
+    // What follows the last entry are zeros.
+    file.set_len(end)?;
+    file.seek(SeekFrom::End(0))?;
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_size(0);
+    header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(epoch);
+    let mut builder = tar::Builder::new(file);
+    builder.append_data(&mut header, "./dev/", io::empty())?;
+    builder.into_inner()?.sync_all()
 }
 
 fn shell_word(path: &Path) -> String {

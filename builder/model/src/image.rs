@@ -6,12 +6,12 @@ use crate::{
     source::SourceId,
 };
 
-/// What every image has besides Essential and apt. Nothing that a role should depend on by itself.
+/// What every image has besides Essential and apt. Nothing that a role should depend on by itself: the clock is set by what the role
+/// base brings.
 ///
 /// `grub-cloud-amd64` is the boot loader of Debian's own cloud images: an upgrade installs it for BIOS and for UEFI without a question.
-const SYSTEM: [&str; 21] = [
+const SYSTEM: [&str; 20] = [
     "ca-certificates",
-    "chrony",
     "cloud-guest-utils",
     "cloud-init",
     "dbus",

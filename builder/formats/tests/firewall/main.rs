@@ -156,6 +156,7 @@ fn plan(machines: &[Machine], balanced: bool, dns: bool) -> Plan {
         packages: Vec::new(),
         roles: Vec::new(),
         nodes: plans,
+        images: Vec::new(),
         common_secrets: Vec::new(),
     }
 }
