@@ -11,7 +11,7 @@ use std::{
 use rolesmith_bake::{
     BakeError, Baked, Inputs, Progress, bake, boot::Report, cache::Key, tree::Origin,
 };
-use rolesmith_formats::{apt::field, keyring, openpgp::sign_armored};
+use rolesmith_formats::{apt::field, compress::Compression, keyring, openpgp::sign_armored};
 use rolesmith_host::{
     build::{MANIFEST_FILE, Manifest},
     mirror::{Closure, Sources},
@@ -196,15 +196,12 @@ fn fleet(app: &App, plan: &Plan, image: &Image, repo: &Path) -> Outcome<Publishe
     let manifest: Manifest = serde_json::from_slice(&manifest)
         .map_err(|e| publish(format!("{}: {e}", path.display())))?;
     let suite = plan.fleet.suite.codename();
-    let mut published = String::new();
-    for architecture in ["all", "amd64"] {
-        let index = repo.join(format!("dists/{suite}/main/binary-{architecture}/Packages"));
-        match std::fs::read_to_string(&index) {
-            Ok(text) => published.push_str(&format!("{text}\n")),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(publish(format!("{}: {e}", index.display()))),
-        }
-    }
+    // Of amd64 and of all; it is kept in this one form.
+    let index = repo.join(format!("dists/{suite}/main/binary-amd64/Packages.gz"));
+    let published = std::fs::read(&index)
+        .and_then(|packed| Compression::Gzip.decompress(&packed))
+        .map_err(|e| publish(format!("{}: {e}", index.display())))?;
+    let published = String::from_utf8_lossy(&published);
     let stanzas: Vec<&str> = published.split("\n\n").collect();
     let mut wanted: BTreeSet<String> = image
         .fleet_packages
