@@ -26,6 +26,7 @@ pub mod firewall;
 pub mod guard;
 pub mod health;
 pub mod inputs;
+pub mod liveness;
 pub mod logs;
 pub mod lookout;
 pub mod migrate;
