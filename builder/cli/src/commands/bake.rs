@@ -196,10 +196,10 @@ fn fleet(app: &App, plan: &Plan, image: &Image, repo: &Path) -> Outcome<Publishe
     let manifest: Manifest = serde_json::from_slice(&manifest)
         .map_err(|e| publish(format!("{}: {e}", path.display())))?;
     let suite = plan.fleet.suite.codename();
-    // Of amd64 and of all; it is kept in this one form.
+    // Packages for all architectures are in there, too.
     let index = repo.join(format!("dists/{suite}/main/binary-amd64/Packages.gz"));
     let published = std::fs::read(&index)
-        .and_then(|packed| Compression::Gzip.decompress(&packed))
+        .and_then(|bytes| Compression::Gzip.decompress(&bytes))
         .map_err(|e| publish(format!("{}: {e}", index.display())))?;
     let published = String::from_utf8_lossy(&published);
     let stanzas: Vec<&str> = published.split("\n\n").collect();
