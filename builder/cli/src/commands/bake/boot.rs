@@ -97,14 +97,10 @@ pub fn run(
         return test.run(app, with, &workshop);
     }
     let nodes = plan.nodes.iter().map(|node| {
-        let own = fits(image, node).then_some(image);
-        let image = own.or_else(|| plan.images.iter().find(|image| fits(image, node)));
-        let image = image.ok_or_else(|| {
-            Failure::new(
-                format!("no image has the roles of {} and no others", node.name),
-                "write one into images/NAME/image.toml, and bake it",
-            )
-        })?;
+        let image = match fits(image, node) {
+            true => image,
+            false => image_of(plan, node)?,
+        };
         Ok((file(app, image)?, guest(plan, keys, node, &workshop)?))
     });
     let nodes = nodes.collect::<Outcome<Vec<_>>>()?;
@@ -116,6 +112,22 @@ pub fn run(
         limit,
     };
     fleet(app, spec, &workshop)
+}
+
+/// The image that has the node's packages and no others; the fleet's own before one that is built in.
+pub fn image_of<'p>(plan: &'p Plan, node: &NodePlan) -> Outcome<&'p Image> {
+    let mut fitting: Vec<&Image> = plan
+        .images
+        .iter()
+        .filter(|image| fits(image, node))
+        .collect();
+    fitting.sort_by_key(|image| image.builtin);
+    fitting.first().copied().ok_or_else(|| {
+        Failure::new(
+            format!("no image has the roles of {} and no others", node.name),
+            "write one into images/NAME/image.toml, and bake it",
+        )
+    })
 }
 
 /// Whether the image has the node's packages of the fleet and no others: an agent complains of a role that is not its node's.
