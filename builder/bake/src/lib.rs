@@ -9,6 +9,7 @@ pub mod boot;
 pub mod cache;
 pub mod disk;
 pub mod error;
+pub mod execute;
 pub mod lint;
 pub mod manifest;
 pub mod program;

@@ -208,8 +208,11 @@ pub struct UserData {
     /// Write a NoCloud data source into a directory, or into an image where the name ends in .iso
     #[arg(long, value_name = "DIR|ISO")]
     pub nocloud: Option<PathBuf>,
+    /// The same as a ConfigDrive data source, as DigitalOcean and OpenStack have it
+    #[arg(long, value_name = "DIR|ISO", conflicts_with = "nocloud")]
+    pub configdrive: Option<PathBuf>,
     /// Write the seed into a file that only you can read
-    #[arg(long, short, value_name = "FILE", conflicts_with = "nocloud")]
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["nocloud", "configdrive"])]
     pub output: Option<PathBuf>,
     /// Make a new incarnation: the machine that has this name now is refused once facts are published
     #[arg(long)]

@@ -1,7 +1,6 @@
 //! rolesmith bake --boot-test, --boot-fleet
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -97,14 +96,7 @@ pub fn run(
         return test.run(app, with, &workshop);
     }
     let nodes = plan.nodes.iter().map(|node| {
-        let own = fits(image, node).then_some(image);
-        let image = own.or_else(|| plan.images.iter().find(|image| fits(image, node)));
-        let image = image.ok_or_else(|| {
-            Failure::new(
-                format!("no image has the roles of {} and no others", node.name),
-                "write one into images/NAME/image.toml, and bake it",
-            )
-        })?;
+        let image = image_of(plan, node)?;
         Ok((file(app, image)?, guest(plan, keys, node, &workshop)?))
     });
     let nodes = nodes.collect::<Outcome<Vec<_>>>()?;
@@ -118,29 +110,52 @@ pub fn run(
     fleet(app, spec, &workshop)
 }
 
-/// Whether the image has the node's packages of the fleet and no others: an agent complains of a role that is not its node's.
-fn fits(image: &Image, node: &NodePlan) -> bool {
-    let of = |packages: &[PackageName]| packages.iter().cloned().collect::<BTreeSet<_>>();
-    of(&image.fleet_packages) == of(&node.packages)
+/// How many of the node's packages the image lacks, which are installed at the first boot; nothing where it has others, too: an agent
+/// complains of a role that is not its node's.
+fn lacks(image: &Image, node: &NodePlan) -> Option<usize> {
+    let has = |package: &PackageName| image.fleet_packages.contains(package);
+    let only = image
+        .fleet_packages
+        .iter()
+        .all(|package| node.packages.contains(package));
+    only.then(|| node.packages.iter().filter(|package| !has(package)).count())
 }
 
-/// The node as which the image is booted.
+/// The node as which the image is booted: the one of which it has most.
 fn node<'p>(plan: &'p Plan, image: &Image, name: Option<&str>) -> Outcome<&'p NodePlan> {
     if let Some(name) = name {
         return project::node(plan, name);
     }
-    let fitting = || plan.nodes.iter().find(|node| fits(image, node));
-    // Debian alone becomes any node, at its first boot.
-    let any = || plan.nodes.first().filter(|_| image.roles.is_empty());
-    fitting().or_else(any).ok_or_else(|| {
-        Failure::new(
-            format!(
-                "no node has the roles of the image {} and no others",
-                image.name
-            ),
-            "name one with --node: what it has beyond the image is installed at its first boot",
-        )
-    })
+    let fitting = plan
+        .nodes
+        .iter()
+        .filter_map(|node| Some((lacks(image, node)?, node)));
+    fitting
+        .min_by_key(|(lacks, _)| *lacks)
+        .map(|(_, node)| node)
+        .ok_or_else(|| {
+            Failure::new(
+                format!("every node lacks a role that the image {} has", image.name),
+                "an image is booted as one of the fleet's nodes: bake one with their roles",
+            )
+        })
+}
+
+/// The image of which the node has most.
+fn image_of<'p>(plan: &'p Plan, node: &NodePlan) -> Outcome<&'p Image> {
+    let fitting = plan
+        .images
+        .iter()
+        .filter_map(|image| Some((lacks(image, node)?, image)));
+    fitting
+        .min_by_key(|(lacks, _)| *lacks)
+        .map(|(_, image)| image)
+        .ok_or_else(|| {
+            Failure::new(
+                format!("every image has a role that {} has not", node.name),
+                "write one into images/NAME/image.toml, and bake it",
+            )
+        })
 }
 
 /// The image's disk, as it was baked.
