@@ -242,11 +242,13 @@ pub fn test(test: &Test<'_>, workshop: &Workshop, say: &dyn Fn(&str)) -> Result<
     };
     let left = until.saturating_duration_since(Instant::now()).min(VISIT);
     let answers = machine.shell(QUESTIONS, left.max(Duration::from_secs(1)))?;
-    let complaints = Answers::parse(&answers).complaints(&wanted);
+    let answers = Answers::parse(&answers);
+    let complaints = answers.complaints(&wanted);
     if !complaints.is_empty() {
         return Err(BootError::Wrong {
             node: test.guest.node.clone(),
             complaints,
+            why: answers.why().to_owned(),
         });
     }
     let report = Report {

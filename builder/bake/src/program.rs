@@ -10,6 +10,8 @@ use crate::error::{BakeError, Result};
 
 /// How much of what a program says is kept for an error, in bytes.
 const KEPT: usize = 4000;
+/// And of a line, in characters.
+const LONGEST: usize = 400;
 
 /// A program that ends with this one, however this one ends, and in whose environment nothing is that the outcome could depend on.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
@@ -69,24 +71,34 @@ pub fn run(name: &str, command: &mut Command, input: Option<&[u8]>) -> Result<Ve
     if status.success() {
         return Ok(said);
     }
-    let mut output = String::from_utf8_lossy(&told).trim().to_owned();
-    if output.is_empty() {
-        String::from_utf8_lossy(&said)
-            .trim()
-            .clone_into(&mut output);
-    }
-    if output.len() > KEPT {
-        let mut from = output.len() - KEPT;
-        while !output.is_char_boundary(from) {
-            from += 1;
-        }
-        output = format!("...{}", &output[from..]);
-    }
+    // Programs that install others let these say what is wrong on standard output.
+    let [said, told] = [&said, &told].map(|bytes| String::from_utf8_lossy(bytes));
+    let output = format!("{}\n{}", said.trim(), told.trim());
     Err(BakeError::Failed {
         program: name.to_owned(),
         status: status.to_string(),
-        output,
+        output: end_of(output.trim()),
     })
+}
+
+/// The end of what a program said, with its long lines cut short: mmdebstrap repeats whole commands with hundreds of arguments.
+fn end_of(said: &str) -> String {
+    let mut kept = Vec::new();
+    let mut length = 0;
+    for line in said.lines().rev() {
+        let line = match line.char_indices().nth(LONGEST) {
+            Some((at, _)) => format!("{}...", &line[..at]),
+            None => line.to_owned(),
+        };
+        length += line.len() + 1;
+        if length > KEPT {
+            kept.push("...".to_owned());
+            break;
+        }
+        kept.push(line);
+    }
+    kept.reverse();
+    kept.join("\n")
 }
 
 /// What baking needs on this machine.
@@ -156,4 +168,27 @@ fn found(program: &str) -> bool {
     places
         .iter()
         .any(|place| std::path::Path::new(place).join(program).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_kept_and_long_lines_are_cut() {
+        let said = format!("first\n{}\nlast", "ä".repeat(500));
+        let kept = end_of(&said);
+        assert!(kept.starts_with("first\nä") && kept.ends_with("...\nlast"));
+        let many = "line\n".repeat(2000);
+        let kept = end_of(&many);
+        assert!(kept.starts_with("...\nline") && kept.len() <= KEPT + 4);
+    }
+
+    #[test]
+    fn a_failing_program_is_quoted() {
+        let mut shell = command("sh");
+        shell.args(["-c", "cat; echo why >&2; exit 3"]);
+        let error = run("sh", &mut shell, Some(b"in")).unwrap_err().to_string();
+        assert_eq!(error, "sh failed (exit status: 3):\nwhy");
+    }
 }

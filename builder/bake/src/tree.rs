@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Raised when what is done to a tree changes, so that layers made before are made anew.
-pub const RECIPE: u32 = 2;
+pub const RECIPE: u32 = 3;
 
 /// After Debian is installed.
 const BASE: &str = include_str!("tree/base.sh");
@@ -113,7 +113,7 @@ pub fn base(
         .arg("--variant=apt")
         .arg(format!("--include={}", packages.join(",")))
         .arg(format!("--customize-hook={BASE}"));
-    finish(mmdebstrap, suite, origin, to)
+    finish(mmdebstrap, suite, origin, epoch, to)
 }
 
 /// Packages of the fleet to install, and what a fresh machine is told before.
@@ -178,8 +178,7 @@ pub fn roles(
         mmdebstrap.arg(format!("--include={}", roles.packages.join(",")));
     }
     mmdebstrap.arg(format!("--customize-hook={}", seal.script()));
-    finish(mmdebstrap, suite, origin, to)?;
-    add_dev(to, epoch).map_err(BakeError::file("write", to))
+    finish(mmdebstrap, suite, origin, epoch, to)
 }
 
 /// Adds the empty directory /dev, which mmdebstrap leaves out together with the devices in it: the kernel's are mounted there.
@@ -213,7 +212,6 @@ fn mmdebstrap(epoch: u64) -> Command {
     let mut mmdebstrap = command("mmdebstrap");
     mmdebstrap.env("SOURCE_DATE_EPOCH", epoch.to_string());
     mmdebstrap.args([
-        "--quiet",
         if is_root() {
             "--mode=root"
         } else {
@@ -233,7 +231,13 @@ fn mmdebstrap(epoch: u64) -> Command {
     mmdebstrap
 }
 
-fn finish(mut mmdebstrap: Command, suite: &str, origin: &Origin, to: &Path) -> Result<()> {
+fn finish(
+    mut mmdebstrap: Command,
+    suite: &str,
+    origin: &Origin,
+    epoch: u64,
+    to: &Path,
+) -> Result<()> {
     mmdebstrap.arg(suite).arg(to);
     let input = match origin {
         Origin::Host => None,
@@ -242,5 +246,6 @@ fn finish(mut mmdebstrap: Command, suite: &str, origin: &Origin, to: &Path) -> R
             Some(text.as_bytes())
         }
     };
-    program::run("mmdebstrap", &mut mmdebstrap, input).map(drop)
+    program::run("mmdebstrap", &mut mmdebstrap, input)?;
+    add_dev(to, epoch).map_err(BakeError::file("write", to))
 }

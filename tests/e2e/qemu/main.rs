@@ -79,7 +79,16 @@ fn no_acknowledged_commit_is_lost_with_a_machine_or_with_all_of_them() {
     prepare(&machines.machines()[primary], password);
 
     let verdict = pulled(&mut machines, &[primary], password);
-    assert_eq!(verdict.reigns.len(), 2, "{verdict:#?}");
+    // On a slow machine there may be more than one election.
+    let servers: BTreeSet<&str> = verdict
+        .reigns
+        .iter()
+        .map(|reign| reign.server.as_str())
+        .collect();
+    assert!(
+        servers.len() > 1,
+        "nobody followed the primary: {verdict:#?}"
+    );
     let all: Vec<usize> = (0..NODES.len()).collect();
     pulled(&mut machines, &all, password);
 }

@@ -15,6 +15,7 @@ use super::{
 pub(super) const QUESTIONS: &str = r#"
 echo @system; systemctl is-system-running --wait
 echo @failed; systemctl list-units --failed --no-legend --plain
+echo @why; for unit in $(systemctl list-units --failed --no-legend --plain | cut -d' ' -f1); do journalctl --boot --unit "$unit" --no-pager --output=short-monotonic --lines=8; done
 echo @agent; rolesmith-agent status --json
 echo @cloud-init; cloud-init status --format json
 echo @result; cat /run/cloud-init/result.json
@@ -77,6 +78,11 @@ impl<'a> Answers<'a> {
         found.extend(self.root());
         found.extend(self.addresses(wanted.guest));
         found
+    }
+
+    /// What the journal says of the units that failed.
+    pub(super) fn why(&self) -> &'a str {
+        self.get("why")
     }
 
     /// Units that failed: none, but for cloud-init's own where the repository is out of reach.

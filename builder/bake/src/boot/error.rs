@@ -41,12 +41,14 @@ pub enum BootError {
         console: String,
     },
     /// The machine came up, and is not what it should be.
-    #[error("{node} came up, but {}", .complaints.join("; "))]
+    #[error("{node} came up, but {}{}", .complaints.join("; "), indented(why))]
     Wrong {
         /// Which node.
         node: String,
         /// What is wrong.
         complaints: Vec<String>,
+        /// What the machine's journal says of units that failed.
+        why: String,
     },
     /// The guest could not be asked.
     #[error("{node} cannot be asked over ssh: {said}\n{}", tail(console))]
@@ -107,6 +109,9 @@ fn tail(console: &str) -> String {
     if console.is_empty() {
         return "its console said nothing".to_owned();
     }
-    let lines: Vec<String> = console.lines().map(|line| format!("    {line}")).collect();
-    format!("the end of its console:\n{}", lines.join("\n"))
+    format!("the end of its console:{}", indented(console))
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("\n    {line}")).collect()
 }

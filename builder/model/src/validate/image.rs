@@ -12,7 +12,7 @@ use crate::{
     applications::{SERVICE_PREFIX, SITE_PREFIX},
     archive_names::{ArchiveNames, closest},
     finding::{Findings, Place},
-    fleet::Fleet,
+    fleet::{Certificates, Fleet, Mail},
     fleet_file::Upstream,
     ids::{ImageName, PackageName, RoleName, Suite},
     image::Image,
@@ -262,7 +262,17 @@ impl Check<'_> {
             name.as_str().starts_with(SERVICE_PREFIX) && has("app")
                 || name.as_str().starts_with(SITE_PREFIX) && has("edge")
         });
-        let made: Vec<RoleName> = made.cloned().collect();
+        let mut made: Vec<RoleName> = made.cloned().collect();
+        // What fleet.toml gives to nodes without their asking: [certificates] to edges, [mail] to all.
+        let given = [
+            (
+                Certificates::ROLE,
+                self.fleet.certificates.is_some() && has("edge"),
+            ),
+            (Mail::ROLE, self.fleet.mail.is_some()),
+        ];
+        let given = given.into_iter().filter(|(_, is)| *is);
+        made.extend(given.filter_map(|(role, _)| RoleName::new(role).ok()));
         self.roles.closure(names.iter().chain(&made))
     }
 

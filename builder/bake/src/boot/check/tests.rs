@@ -19,6 +19,7 @@ fn guest() -> Guest {
 const GOOD: &str = r#"@system
 running
 @failed
+@why
 @agent
 {"report": {"state": "converged", "node": "app-1"}}
 @cloud-init
@@ -147,6 +148,19 @@ fn a_repository_out_of_reach_is_cloud_inits_complaint_and_not_ours() {
     assert_eq!(complaints(&text, true).len(), 2);
     let other = text.replace("cloud-final", "ssh");
     assert_eq!(complaints(&other, false), ["units failed: ssh.service"]);
+}
+
+#[test]
+fn why_a_unit_failed_is_what_its_journal_says() {
+    let text = GOOD.replace(
+        "@why\n",
+        "@why\n[   12.3] app-1 sshd[1]: no hostkeys available\n",
+    );
+    assert_eq!(
+        Answers::parse(&text).why(),
+        "[   12.3] app-1 sshd[1]: no hostkeys available"
+    );
+    assert_eq!(Answers::parse(GOOD).why(), "");
 }
 
 #[test]

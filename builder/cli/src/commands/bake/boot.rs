@@ -1,7 +1,6 @@
 //! rolesmith bake --boot-test, --boot-fleet
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -97,10 +96,7 @@ pub fn run(
         return test.run(app, with, &workshop);
     }
     let nodes = plan.nodes.iter().map(|node| {
-        let image = match fits(image, node) {
-            true => image,
-            false => image_of(plan, node)?,
-        };
+        let image = image_of(plan, node)?;
         Ok((file(app, image)?, guest(plan, keys, node, &workshop)?))
     });
     let nodes = nodes.collect::<Outcome<Vec<_>>>()?;
@@ -114,45 +110,52 @@ pub fn run(
     fleet(app, spec, &workshop)
 }
 
-/// The image that has the node's packages and no others; the fleet's own before one that is built in.
-pub fn image_of<'p>(plan: &'p Plan, node: &NodePlan) -> Outcome<&'p Image> {
-    let mut fitting: Vec<&Image> = plan
-        .images
+/// How many of the node's packages the image lacks, which are installed at the first boot; nothing where it has others, too: an agent
+/// complains of a role that is not its node's.
+fn lacks(image: &Image, node: &NodePlan) -> Option<usize> {
+    let has = |package: &PackageName| image.fleet_packages.contains(package);
+    let only = image
+        .fleet_packages
         .iter()
-        .filter(|image| fits(image, node))
-        .collect();
-    fitting.sort_by_key(|image| image.builtin);
-    fitting.first().copied().ok_or_else(|| {
-        Failure::new(
-            format!("no image has the roles of {} and no others", node.name),
-            "write one into images/NAME/image.toml, and bake it",
-        )
-    })
+        .all(|package| node.packages.contains(package));
+    only.then(|| node.packages.iter().filter(|package| !has(package)).count())
 }
 
-/// Whether the image has the node's packages of the fleet and no others: an agent complains of a role that is not its node's.
-fn fits(image: &Image, node: &NodePlan) -> bool {
-    let of = |packages: &[PackageName]| packages.iter().cloned().collect::<BTreeSet<_>>();
-    of(&image.fleet_packages) == of(&node.packages)
-}
-
-/// The node as which the image is booted.
+/// The node as which the image is booted: the one of which it has most.
 fn node<'p>(plan: &'p Plan, image: &Image, name: Option<&str>) -> Outcome<&'p NodePlan> {
     if let Some(name) = name {
         return project::node(plan, name);
     }
-    let fitting = || plan.nodes.iter().find(|node| fits(image, node));
-    // Debian alone becomes any node, at its first boot.
-    let any = || plan.nodes.first().filter(|_| image.roles.is_empty());
-    fitting().or_else(any).ok_or_else(|| {
-        Failure::new(
-            format!(
-                "no node has the roles of the image {} and no others",
-                image.name
-            ),
-            "name one with --node: what it has beyond the image is installed at its first boot",
-        )
-    })
+    let fitting = plan
+        .nodes
+        .iter()
+        .filter_map(|node| Some((lacks(image, node)?, node)));
+    fitting
+        .min_by_key(|(lacks, _)| *lacks)
+        .map(|(_, node)| node)
+        .ok_or_else(|| {
+            Failure::new(
+                format!("every node lacks a role that the image {} has", image.name),
+                "an image is booted as one of the fleet's nodes: bake one with their roles",
+            )
+        })
+}
+
+/// The image of which the node has most.
+pub fn image_of<'p>(plan: &'p Plan, node: &NodePlan) -> Outcome<&'p Image> {
+    let fitting = plan
+        .images
+        .iter()
+        .filter_map(|image| Some((lacks(image, node)?, image)));
+    fitting
+        .min_by_key(|(lacks, _)| *lacks)
+        .map(|(_, image)| image)
+        .ok_or_else(|| {
+            Failure::new(
+                format!("every image has a role that {} has not", node.name),
+                "write one into images/NAME/image.toml, and bake it",
+            )
+        })
 }
 
 /// The image's disk, as it was baked.
