@@ -271,7 +271,13 @@ impl<'a> Prepared<'a> {
         let suite = self.suite;
         let base = steps.take("base", &format!("Debian {suite}"), || {
             cache.layer("base", &self.base_key, |to| {
-                tree::base(suite, &self.packages, &inputs.debian, inputs.debian_epoch, to)
+                tree::base(
+                    suite,
+                    &self.packages,
+                    &inputs.debian,
+                    inputs.debian_epoch,
+                    to,
+                )
             })
         })?;
         if !base.made {
@@ -285,7 +291,15 @@ impl<'a> Prepared<'a> {
         steps.take("roles", &what, || {
             cache.layer("roles", &self.roles_key, |to| {
                 let (roles, seal) = (&self.roles, &self.seal);
-                tree::roles(suite, &base.path, roles, seal, &inputs.origin, inputs.epoch, to)
+                tree::roles(
+                    suite,
+                    &base.path,
+                    roles,
+                    seal,
+                    &inputs.origin,
+                    inputs.epoch,
+                    to,
+                )
             })
         })
     }
