@@ -55,6 +55,11 @@ demo:
 	$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab up
 	$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab status
 	@echo
+	@echo "The shop and what it sells, asked through load balancer, edge, service, pgbouncer and PostgreSQL:"
+	@$(AS_ROOT) $(ROLESMITH) -C "$(DEMO)" lab exec outside -- curl --silent --show-error --fail --insecure --connect-to ::10.77.0.2: \
+		--write-out '\n%{url}: %{http_code}, HTTP/%{http_version}, %{time_total} s\n' \
+		https://shop.example.internal/ https://shop.example.internal/api/products
+	@echo
 	@echo "Look around:"
 	@echo "  $(AS_ROOT) $(ROLESMITH) -C $(DEMO) lab exec app-1 -- rolesmith-agent status"
 	@echo "  the line above that begins with \"in a browser\": the shop, through the load balancer"

@@ -36,7 +36,7 @@ load_balancer = "10.77.0.2"
 admin_ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFVbg0rRyyWW1Yv0k0fXbpA9zWGfQ1kWc0AK9q3kK2dQ nobody@walled.internal"]
 
 [nodes.web-1]
-roles = ["app", "edge", "unserved"]
+roles = ["app", "db-client", "edge", "unserved"]
 address = "10.77.0.11"
 
 [nodes.data-1]

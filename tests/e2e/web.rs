@@ -73,6 +73,7 @@ fn the_example(suite: &str) {
             .for_each(|node| units::nginx_works(&fleet, node));
     });
     step("memory, idle and under load", || memory::is_enough(&fleet));
+    step("a program that hangs is started again", || hangs(&fleet));
 }
 
 /// Where the load balancer is on this machine, as `lab status` says.
@@ -128,6 +129,26 @@ fn visit(fleet: &Fleet, world: &World, expected: &Expected) {
     shop.until_seen(PRODUCT, before[PRODUCT].1 + 1);
     shop.assert_content();
     shop.assert_policy_is_watched();
+}
+
+/// A stopped process takes connections, by the kernel, and answers none: systemd has to hear of it. What it says it ends it for is
+/// its watchdog.
+fn hangs(fleet: &Fleet) {
+    const UNIT: &str = "rolesmith-service-shop.service";
+    let shop = |property: &str| {
+        let asked = format!("systemctl show --value --property={property} {UNIT}");
+        fleet.must(NODES[0], &asked).trim().to_owned()
+    };
+    let restarts = shop("NRestarts");
+    fleet.must(NODES[0], &format!("kill -STOP {}", shop("MainPID")));
+    fleet.must(
+        NODES[0],
+        &format!(
+            "timeout 180 sh -c 'until [ \"$(systemctl show --value --property=NRestarts {UNIT})\" != {restarts} ]; do sleep 1; done'; \
+             timeout 60 sh -c 'until curl --silent --fail --max-time 3 http://127.0.0.1:3000/health; do sleep 0.5; done'; \
+             journalctl --unit={UNIT} --grep='Watchdog timeout'"
+        ),
+    );
 }
 
 /// What the primary answers in the shop's database.

@@ -88,6 +88,7 @@ impl Fleet {
                 user_data,
                 meta_data: format!("instance-id: {name}-{node}-bare\nlocal-hostname: {node}\n"),
                 memory_limit: None,
+                baked: None,
             }],
             outside: None,
             repository: Some(Repository {

@@ -97,6 +97,7 @@ pub fn machines(fleet: &Fleet, operator: &Operator, names: &[(&str, &str, u8)]) 
                 user_data: user_data(operator),
                 meta_data: format!("instance-id: {called}-before\nlocal-hostname: {called}\n"),
                 memory_limit: None,
+                baked: None,
             })
             .collect(),
         outside: None,

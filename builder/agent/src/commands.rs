@@ -20,6 +20,7 @@ pub(crate) mod poke;
 pub(crate) mod recover;
 pub(crate) mod redis;
 pub(crate) mod run;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod switchover;
 pub(crate) mod wait;

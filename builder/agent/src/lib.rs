@@ -27,6 +27,7 @@ pub mod guard;
 pub mod health;
 pub mod inputs;
 pub mod joined;
+pub mod liveness;
 pub mod logs;
 pub mod lookout;
 pub mod migrate;

@@ -20,6 +20,9 @@ use crate::{
     tree::{self, Origin, Roles, Seal},
 };
 
+/// Signs bytes: gives an armored detached signature, or says why there is none.
+pub type Sign = dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String>;
+
 /// Everything that an image is made from.
 pub struct Inputs<'a> {
     /// The image.
@@ -41,7 +44,7 @@ pub struct Inputs<'a> {
     /// apt's sources of the finished image beside the fleet's own.
     pub sources: Option<String>,
     /// Signs bytes: an armored detached signature.
-    pub sign: &'a dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String>,
+    pub sign: &'a Sign,
     /// Looks at the finished tree, and complains where it must not become an image.
     pub judge: &'a dyn Fn(&Layer) -> Result<()>,
     /// Where layers are kept.
@@ -109,31 +112,10 @@ pub fn bake(inputs: &Inputs<'_>, progress: &dyn Progress) -> Result<Baked> {
         tools::ensure(&cache, || progress.step(1, STEPS, "tools (once)"))
     })?;
 
-    let suite = image.suite.codename();
-    let packages = image.debian_packages();
-    let mut key = Key::new("base", tree::RECIPE);
-    tree::base_key(&mut key, suite, &packages);
-    key.add(&inputs.debian_pin);
-    key.add(inputs.debian_epoch.to_string());
-    let base_key = key.finish();
-
-    let roles = Roles::of(image);
-    let seal = Seal {
-        image,
-        root: ids.root,
-        esp: ids.esp,
-        sources: inputs.sources.as_deref(),
-    };
-    let mut key = Key::new("roles", tree::RECIPE);
-    key.add(&base_key);
-    roles.key(&mut key);
-    seal.key(&mut key);
-    key.add(&inputs.fleet_pin);
-    key.add(inputs.epoch.to_string());
-    let roles_key = key.finish();
-
+    let prepared = Prepared::of(inputs, ids);
+    let roles_key = &prepared.roles_key;
     let mut key = Key::new("image", disk::RECIPE);
-    key.add(&roles_key);
+    key.add(roles_key);
     key.add(
         serde_json::to_vec(&(
             image.size,
@@ -156,54 +138,7 @@ pub fn bake(inputs: &Inputs<'_>, progress: &dyn Progress) -> Result<Baked> {
             steps: steps.taken,
         });
     }
-    // Debian's tree is only asked for where the one on top of it is missing.
-    let known = cache.known("roles", &roles_key)?;
-    let layer = match known {
-        Some(layer) => {
-            steps.number += 2;
-            layer
-        }
-        None => {
-            let base = steps.take("base", &format!("Debian {suite}"), || {
-                cache.layer("base", &base_key, |to| {
-                    tree::base(suite, &packages, &inputs.debian, inputs.debian_epoch, to)
-                })
-            })?;
-            if !base.made {
-                cache::verify(&base)?;
-            }
-            let what = if roles.packages.is_empty() {
-                "seal".to_owned()
-            } else {
-                format!(
-                    "roles: {}",
-                    image
-                        .roles
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )
-            };
-            steps.take("roles", &what, || {
-                cache.layer("roles", &roles_key, |to| {
-                    tree::roles(
-                        suite,
-                        &base.path,
-                        &roles,
-                        &seal,
-                        &inputs.origin,
-                        inputs.epoch,
-                        to,
-                    )
-                })
-            })?
-        }
-    };
-    if !layer.made {
-        cache::verify(&layer)?;
-    }
-    steps.take("lints", "lints", || (inputs.judge)(&layer))?;
+    let layer = prepared.layer(inputs, &cache, &mut steps)?;
 
     let parent = inputs.to.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(BakeError::file("make", parent))?;
@@ -223,7 +158,7 @@ pub fn bake(inputs: &Inputs<'_>, progress: &dyn Progress) -> Result<Baked> {
             format: 1,
             image: image.name.to_string(),
             fleet: inputs.fleet.to_owned(),
-            suite: suite.to_owned(),
+            suite: image.suite.codename().to_owned(),
             roles: image.roles.iter().map(ToString::to_string).collect(),
             inputs: image_key.clone(),
             epoch: inputs.epoch,
@@ -245,6 +180,132 @@ pub fn bake(inputs: &Inputs<'_>, progress: &dyn Progress) -> Result<Baked> {
         manifest,
         steps: steps.taken,
     })
+}
+
+/// The image's tree alone, as a tar archive: for machines that are no disks. It is the one that the image's disk is made of.
+///
+/// # Errors
+/// [`BakeError`].
+pub fn tree(inputs: &Inputs<'_>, progress: &dyn Progress) -> Result<Layer> {
+    preflight()?;
+    let prepared = Prepared::of(inputs, Ids::of(inputs.fleet, inputs.image.name.as_str()));
+    let cache = Cache::open(inputs.cache, || {
+        progress.step(0, STEPS, "waiting for another bake with this cache");
+    })?;
+    let mut steps = Steps {
+        progress,
+        number: 1,
+        taken: Vec::new(),
+    };
+    prepared.layer(inputs, &cache, &mut steps)
+}
+
+/// The image's tree where it was made already, without making it.
+///
+/// # Errors
+/// [`BakeError::Corrupt`], [`BakeError::File`].
+pub fn known_tree(inputs: &Inputs<'_>) -> Result<Option<Layer>> {
+    let prepared = Prepared::of(inputs, Ids::of(inputs.fleet, inputs.image.name.as_str()));
+    Cache::open(inputs.cache, || {})?.known("roles", &prepared.roles_key)
+}
+
+/// What the trees of an image are made of, and the keys that they have.
+struct Prepared<'a> {
+    suite: &'static str,
+    packages: Vec<String>,
+    roles: Roles,
+    seal: Seal<'a>,
+    base_key: String,
+    roles_key: String,
+}
+
+impl<'a> Prepared<'a> {
+    fn of(inputs: &'a Inputs<'_>, ids: Ids) -> Self {
+        let image = inputs.image;
+        let suite = image.suite.codename();
+        let packages = image.debian_packages();
+        let mut key = Key::new("base", tree::RECIPE);
+        tree::base_key(&mut key, suite, &packages);
+        key.add(&inputs.debian_pin);
+        key.add(inputs.debian_epoch.to_string());
+        let base_key = key.finish();
+
+        let roles = Roles::of(image);
+        let seal = Seal {
+            image,
+            root: ids.root,
+            esp: ids.esp,
+            sources: inputs.sources.as_deref(),
+        };
+        let mut key = Key::new("roles", tree::RECIPE);
+        key.add(&base_key);
+        roles.key(&mut key);
+        seal.key(&mut key);
+        key.add(&inputs.fleet_pin);
+        key.add(inputs.epoch.to_string());
+        Self {
+            suite,
+            packages,
+            roles,
+            seal,
+            base_key,
+            roles_key: key.finish(),
+        }
+    }
+
+    /// The tree with the roles in it, judged.
+    fn layer(&self, inputs: &Inputs<'_>, cache: &Cache, steps: &mut Steps<'_>) -> Result<Layer> {
+        // Debian's tree is only asked for where the one on top of it is missing.
+        let layer = match cache.known("roles", &self.roles_key)? {
+            Some(layer) => {
+                steps.number += 2;
+                layer
+            }
+            None => self.make(inputs, cache, steps)?,
+        };
+        if !layer.made {
+            cache::verify(&layer)?;
+        }
+        steps.take("lints", "lints", || (inputs.judge)(&layer))?;
+        Ok(layer)
+    }
+
+    fn make(&self, inputs: &Inputs<'_>, cache: &Cache, steps: &mut Steps<'_>) -> Result<Layer> {
+        let suite = self.suite;
+        let base = steps.take("base", &format!("Debian {suite}"), || {
+            cache.layer("base", &self.base_key, |to| {
+                tree::base(
+                    suite,
+                    &self.packages,
+                    &inputs.debian,
+                    inputs.debian_epoch,
+                    to,
+                )
+            })
+        })?;
+        if !base.made {
+            cache::verify(&base)?;
+        }
+        let names: Vec<String> = inputs.image.roles.iter().map(ToString::to_string).collect();
+        let what = match self.roles.packages.is_empty() {
+            true => "seal".to_owned(),
+            false => format!("roles: {}", names.join(", ")),
+        };
+        steps.take("roles", &what, || {
+            cache.layer("roles", &self.roles_key, |to| {
+                let (roles, seal) = (&self.roles, &self.seal);
+                tree::roles(
+                    suite,
+                    &base.path,
+                    roles,
+                    seal,
+                    &inputs.origin,
+                    inputs.epoch,
+                    to,
+                )
+            })
+        })
+    }
 }
 
 fn formats(image: &Image) -> String {
@@ -275,11 +336,7 @@ fn write_formats(image: &Image, shop: Workshop<'_>) -> Result<Vec<ImageFile>> {
 }
 
 /// Leaves the image's files alone in the directory, with manifest, checksums and their signature, all on the disk.
-fn seal_directory(
-    half: &Path,
-    manifest: &Manifest,
-    sign: &dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String>,
-) -> Result<()> {
+fn seal_directory(half: &Path, manifest: &Manifest, sign: &Sign) -> Result<()> {
     for name in [
         "disk.raw",
         "esp.img",

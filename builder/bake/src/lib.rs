@@ -9,13 +9,14 @@ pub mod boot;
 pub mod cache;
 pub mod disk;
 pub mod error;
+pub mod execute;
 pub mod lint;
 pub mod manifest;
 pub mod program;
 pub mod tools;
 pub mod tree;
 
-pub use bake::{Baked, Inputs, bake};
+pub use bake::{Baked, Inputs, bake, known_tree, tree};
 pub use error::BakeError;
 
 /// Hears what is being done.

@@ -121,6 +121,9 @@ pub struct Init {
 /// rolesmith check
 #[derive(Debug, Args)]
 pub struct Check {
+    /// Have every seed executed by the cloud-init of its node's own release, in namespaces: all four stages, without a machine
+    #[arg(long)]
+    pub execute: bool,
     /// Fail on warnings too
     #[arg(long)]
     pub strict: bool,
@@ -208,8 +211,11 @@ pub struct UserData {
     /// Write a NoCloud data source into a directory, or into an image where the name ends in .iso
     #[arg(long, value_name = "DIR|ISO")]
     pub nocloud: Option<PathBuf>,
+    /// The same as a ConfigDrive data source, as DigitalOcean and OpenStack have it
+    #[arg(long, value_name = "DIR|ISO", conflicts_with = "nocloud")]
+    pub configdrive: Option<PathBuf>,
     /// Write the seed into a file that only you can read
-    #[arg(long, short, value_name = "FILE", conflicts_with = "nocloud")]
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["nocloud", "configdrive"])]
     pub output: Option<PathBuf>,
     /// Make a new incarnation: the machine that has this name now is refused once facts are published
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! A seed as cloud-config, and as the files of a NoCloud data source.
+//! A seed as cloud-config, and as the files of the data sources NoCloud and ConfigDrive.
 
 use base64::Engine as _;
 use rolesmith_model::template;
@@ -93,6 +93,35 @@ pub fn meta_data(seed: &Seed) -> String {
         seed.instance_id(),
         seed.node
     )
+}
+
+/// The files of a NoCloud data source: paths from its root, and their text.
+#[must_use]
+pub fn nocloud(seed: &Seed, user_data: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("meta-data", meta_data(seed)),
+        ("user-data", user_data.to_owned()),
+    ]
+}
+
+/// The files of a ConfigDrive data source, in the layout of [OpenStack's metadata] that DigitalOcean and others follow.
+///
+/// There is no `network_data.json`: a machine's network is its provider's to describe, and without one cloud-init asks DHCP on the first
+/// interface, as it does with NoCloud.
+///
+/// [OpenStack's metadata]: https://docs.openstack.org/nova/latest/user/metadata.html
+#[must_use]
+pub fn config_drive(seed: &Seed, user_data: &str) -> Vec<(&'static str, String)> {
+    // cloud-init's instance-id is the `uuid`, which need not look like one.
+    let meta_data = json!({
+        "uuid": seed.instance_id(),
+        "name": seed.node,
+        "hostname": seed.node,
+    });
+    vec![
+        ("openstack/latest/meta_data.json", format!("{meta_data}\n")),
+        ("openstack/latest/user_data", user_data.to_owned()),
+    ]
 }
 
 fn file(file: &SeedFile) -> serde_json::Value {

@@ -48,18 +48,23 @@ pub enum IsoError {
     TooLarge,
 }
 
-/// The image that cloud-init's NoCloud data source looks for: labelled `cidata`, with `user-data` and `meta-data`.
+/// The image that cloud-init's NoCloud data source looks for: labelled `cidata`, with `user-data`, `meta-data` and perhaps
+/// `network-config`.
 ///
-/// The label is lower case, which ISO 9660 does not have, since every release of cloud-init knows that spelling. For a
-/// `network-config`, too, use [`image`].
+/// The label is lower case, which ISO 9660 does not have, since every release of cloud-init knows that spelling.
 ///
 /// # Errors
-/// [`IsoError::File`] for one of 4 GiB or more.
-pub fn nocloud(user_data: &[u8], meta_data: &[u8]) -> Result<Vec<u8>, IsoError> {
-    image(
-        "cidata",
-        &[("meta-data", meta_data), ("user-data", user_data)],
-    )
+/// As [`image`].
+pub fn nocloud(files: &[(&str, &[u8])]) -> Result<Vec<u8>, IsoError> {
+    image("cidata", files)
+}
+
+/// The image that cloud-init's ConfigDrive data source looks for: labelled `config-2`, with these files below `openstack/latest`.
+///
+/// # Errors
+/// As [`image`].
+pub fn config_drive(files: &[(&str, &[u8])]) -> Result<Vec<u8>, IsoError> {
+    image("config-2", files)
 }
 
 /// An image labelled `volume_id` with `files`, each a path from the root such as `openstack/latest/user_data` and its

@@ -44,7 +44,8 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
 fn nothing_of_the_files_is_left_and_the_rest_stays() {
     let dir = tempfile::tempdir().expect("a directory");
     let (cloud, run) = (dir.path().join("cloud"), dir.path().join("run"));
-    for sub in ["cloud/instances/i", "cloud/seed/nocloud", "run"] {
+    const DRIVE: &str = "cloud/seed/config_drive/openstack/latest";
+    for sub in ["cloud/instances/i", "cloud/seed/nocloud", DRIVE, "run"] {
         fs::create_dir_all(dir.path().join(sub)).expect("a directory");
     }
     let cached = format!("#cloud-config\n\n# from 1 files\n# part-001\n\n---\n{SEED}...\n");
@@ -52,6 +53,7 @@ fn nothing_of_the_files_is_left_and_the_rest_stays() {
     for (path, text) in [
         ("cloud/user-data", SEED),
         ("cloud/seed/nocloud/user-data", SEED),
+        ("cloud/seed/config_drive/openstack/latest/user_data", SEED),
         ("cloud/instances/i/user-data.txt", SEED),
         ("cloud/instances/i/user-data.txt.i", SEED),
         ("cloud/instances/i/cloud-config.txt", &cached),

@@ -99,11 +99,18 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
             state.name
         )));
     }
-    let tree = tree::ensure(&spec.tree, options.refresh_tree, progress)?;
+    let chosen: Vec<&NodeSpec> = spec
+        .nodes
+        .iter()
+        .filter(|node| options.starts(&node.name))
+        .collect();
+    let trees = trees(spec, &chosen, options, progress)?;
     clock.lap("root tree");
 
     store.save(&state)?;
-    tree.hold(&state.id, &spec.state_dir)?;
+    for tree in &trees {
+        tree.hold(&state.id, &spec.state_dir)?;
+    }
     let hierarchies = Hierarchies::detect()?;
     drop_surplus_nodes(spec, &store, &mut state, &hierarchies)?;
     let namespace = Namespace::named(&state.id);
@@ -112,12 +119,7 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
     serve_repository(spec, &store, &mut state, &hierarchies, progress)?;
     clock.lap("repository");
 
-    let chosen: Vec<&NodeSpec> = spec
-        .nodes
-        .iter()
-        .filter(|node| options.starts(&node.name))
-        .collect();
-    let starts = record_nodes(spec, &chosen, &store, &mut state, &hierarchies, &tree)?;
+    let starts = record_nodes(spec, &chosen, &store, &mut state, &hierarchies, &trees)?;
     let beside = outside::boot::record(spec, options, &store, &mut state, &hierarchies, progress)?;
     if beside == Some(Start::New) {
         clock.lap("root tree outside");
@@ -165,7 +167,7 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
     match errors.len() {
         0 => Ok(LabReport {
             name: spec.name.clone(),
-            tree: tree.root,
+            tree: trees.into_iter().next().map(|tree| tree.root),
             phases: clock.laps,
             nodes,
             outside: beside,
@@ -174,6 +176,22 @@ pub fn up(spec: &LabSpec, options: &UpOptions, progress: &dyn Progress) -> Resul
         1 => Err(errors.remove(0).1),
         _ => Err(LabError::Nodes(errors)),
     }
+}
+
+/// The trees that these nodes stand on when they are new, one for each; made if they are not there.
+fn trees(
+    spec: &LabSpec,
+    chosen: &[&NodeSpec],
+    options: &UpOptions,
+    progress: &dyn Progress,
+) -> Result<Vec<Tree>> {
+    let mut refresh = options.refresh_tree;
+    let tree = |node: &&NodeSpec| match &node.baked {
+        Some(baked) => tree::unpack(&spec.tree.cache_dir, &spec.tree.suite, baked, progress),
+        // Anew once, not for each of them.
+        None => tree::ensure(&spec.tree, std::mem::take(&mut refresh), progress),
+    };
+    chosen.iter().map(tree).collect()
 }
 
 /// What a machine's thread brought.
@@ -272,11 +290,11 @@ fn record_nodes(
     store: &Store,
     state: &mut State,
     hierarchies: &Hierarchies,
-    tree: &Tree,
+    trees: &[Tree],
 ) -> Result<Vec<Start>> {
     let mut starts = Vec::new();
     let id = state.id.clone();
-    for node in chosen {
+    for (node, tree) in chosen.iter().zip(trees) {
         let public_address = spec.public_address(node).ok_or_else(|| {
             LabError::Spec(format!(
                 "{} of node {} has no public counterpart",

@@ -44,7 +44,9 @@ pub use outside::{
     forward,
 };
 pub use preflight::{Missing, MissingItem, preflight};
-pub use spec::{Host, LabSpec, Network, NodeSpec, Prefix, Purpose, Repository, TreeSpec};
+pub use spec::{
+    BakedTree, Host, LabSpec, Network, NodeSpec, Prefix, Purpose, Repository, TreeSpec,
+};
 pub use state::{KEPT, labs_of, state_dir};
 
 /// Told what the lab is doing, as it does it. Calls come from several threads at once.
@@ -65,8 +67,8 @@ impl Progress for Silent {
 pub struct LabReport {
     /// Name of the fleet.
     pub name: String,
-    /// The root tree below every node started by this call.
-    pub tree: std::path::PathBuf,
+    /// The root tree below the first node that this call was to start.
+    pub tree: Option<std::path::PathBuf>,
     /// Seconds of every part of the work that is not of one node.
     pub phases: Vec<Phase>,
     /// One report per node, in the order of the specification.

@@ -48,6 +48,15 @@ pub struct TreeSpec {
     pub sources: Option<Vec<String>>,
 }
 
+/// A root tree with roles in it, as an image has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BakedTree {
+    /// Names its bytes, such as their digest.
+    pub key: String,
+    /// The tree, a tar archive.
+    pub archive: PathBuf,
+}
+
 /// What a root tree is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -86,6 +95,8 @@ pub struct NodeSpec {
     pub meta_data: String,
     /// Size of the machine's memory in bytes; nothing for no limit.
     pub memory_limit: Option<u64>,
+    /// The tree that it stands on when it is new. Nothing: Debian's ([`LabSpec::tree`]), on which it installs everything itself.
+    pub baked: Option<BakedTree>,
 }
 
 /// A directory that is served to the nodes as the fleet's repository.

@@ -19,13 +19,19 @@ use crate::{
     Progress,
     command::{command, run},
     error::{LabError, Result},
-    spec::{Purpose, TreeSpec},
+    spec::{BakedTree, Purpose, TreeSpec},
     state::{Lock, remove_file, remove_tree},
 };
 
 mod packages;
 
 use packages::packages;
+
+/// What a node's tree has besides Essential and apt.
+#[must_use]
+pub fn node_packages() -> &'static [&'static str] {
+    packages(Purpose::Node)
+}
 
 /// Raised when what is done to a tree changes, so that trees made before are made anew.
 const RECIPE: &str = "1";
@@ -56,22 +62,23 @@ struct Label {
 
 /// The key under which a specification's tree is kept.
 pub fn key(spec: &TreeSpec) -> String {
+    let mut parts = vec![RECIPE, std::env::consts::ARCH, &spec.suite, CLOUD_CFG];
+    parts.extend(packages(spec.purpose));
+    parts.push("sources");
+    parts.extend(spec.sources.iter().flatten().map(String::as_str));
+    parts.extend(["extra", spec.key_extra.as_deref().unwrap_or("")]);
+    digest(&parts)
+}
+
+/// 16 hexadecimal digits that depend on every part.
+fn digest(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
-    let mut add = |part: &str| {
+    for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
-    };
-    for part in [RECIPE, std::env::consts::ARCH, &spec.suite, CLOUD_CFG] {
-        add(part);
     }
-    packages(spec.purpose)
-        .iter()
-        .for_each(|package| add(package));
-    add("sources");
-    spec.sources.iter().flatten().for_each(|source| add(source));
-    add("extra");
-    add(spec.key_extra.as_deref().unwrap_or(""));
-    hash.finalize()
+    let digest = hash.finalize();
+    digest
         .iter()
         .take(8)
         .map(|byte| format!("{byte:02x}"))
@@ -93,9 +100,51 @@ pub fn ensure(spec: &TreeSpec, refresh: bool, progress: &dyn Progress) -> Result
             spec.suite
         )));
     }
-    let directory = spec.cache_dir.join("trees");
+    let what = match spec.purpose {
+        Purpose::Node => format!("building the {} root tree (once)", spec.suite),
+        Purpose::Outside => {
+            "building the root tree of the machine outside the fleet (once)".to_owned()
+        }
+    };
+    kept(&spec.cache_dir, &spec.suite, key(spec), refresh, |half| {
+        progress.step(None, &what);
+        build(spec, half)
+    })
+}
+
+/// The tree of an image, unpacked if it was not before, and kept as those are that [`ensure`] makes.
+///
+/// # Errors
+/// [`LabError::Failed`] with tar's words, or [`LabError::File`].
+pub fn unpack(
+    cache_dir: &Path,
+    suite: &str,
+    baked: &BakedTree,
+    progress: &dyn Progress,
+) -> Result<Tree> {
+    let key = digest(&[RECIPE, CLOUD_CFG, &baked.key]);
+    kept(cache_dir, suite, key, false, |root| {
+        progress.step(None, "unpacking a baked tree (once)");
+        fs::create_dir_all(root).map_err(LabError::file("make", root))?;
+        let mut tar = command("tar");
+        tar.args(["--extract", "--numeric-owner", "--same-permissions"]);
+        tar.args(["--xattrs", "--xattrs-include=*", "--directory"]);
+        run(tar.arg(root).arg("--file").arg(&baked.archive))?;
+        // Behind the image's own, which looks for disks.
+        write(root, "etc/cloud/cloud.cfg.d/91_lab.cfg", CLOUD_CFG)
+    })
+}
+
+/// The newest tree of this key, made if there is none or if `refresh` asks for a new one.
+fn kept(
+    cache_dir: &Path,
+    suite: &str,
+    key: String,
+    refresh: bool,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Tree> {
+    let directory = cache_dir.join("trees");
     fs::create_dir_all(&directory).map_err(LabError::file("make", &directory))?;
-    let key = key(spec);
     let known = || newest(&directory, &key);
     if let (false, Some(tree)) = (refresh, known()?) {
         return tree.used();
@@ -106,21 +155,12 @@ pub fn ensure(spec: &TreeSpec, refresh: bool, progress: &dyn Progress) -> Result
     }
     clear(&directory, SystemTime::now())?;
     let half = directory.join(format!(".building-{key}"));
-    progress.step(
-        None,
-        &match spec.purpose {
-            Purpose::Node => format!("building the {} root tree (once)", spec.suite),
-            Purpose::Outside => {
-                "building the root tree of the machine outside the fleet (once)".to_owned()
-            }
-        },
-    );
-    build(spec, &half.join("root"))?;
+    make(&half.join("root"))?;
     let built = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let label = Label {
-        suite: spec.suite.clone(),
+        suite: suite.to_owned(),
         key: key.clone(),
         built,
     };
@@ -131,7 +171,7 @@ pub fn ensure(spec: &TreeSpec, refresh: bool, progress: &dyn Progress) -> Result
     // What the name promises must be on the disk before the name is.
     let synced = fs::File::open(&half).and_then(|tree| Ok(rustix::fs::syncfs(tree)?));
     synced.map_err(LabError::file("write", &half))?;
-    let whole = directory.join(format!("{}-{key}-{built}", spec.suite));
+    let whole = directory.join(format!("{suite}-{key}-{built}"));
     fs::rename(&half, &whole).map_err(LabError::file("rename", &half))?;
     Ok(Tree {
         root: whole.join("root"),

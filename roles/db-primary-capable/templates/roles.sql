@@ -8,7 +8,8 @@ BEGIN
     END IF;
 END
 $$;
-ALTER ROLE rolesmith_pooler WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION CONNECTION LIMIT 10
+-- One connection of each pooler, and some of machines that were lost and are not missed yet.
+ALTER ROLE rolesmith_pooler WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION CONNECTION LIMIT {{ members | length + 10 }}
     PASSWORD '{{ secret.database_pooler_password }}';
 CREATE SCHEMA IF NOT EXISTS rolesmith AUTHORIZATION postgres;
 REVOKE ALL ON SCHEMA rolesmith FROM PUBLIC;

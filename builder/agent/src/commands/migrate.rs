@@ -1,10 +1,10 @@
 use std::env;
 use std::io::{self, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Command;
 
+use super::service::become_program;
 use crate::cli::End;
+use crate::liveness::Asked;
 use crate::migrate::{Migration, Outcome, credential};
 use crate::notify::Notifier;
 
@@ -20,6 +20,9 @@ pub(crate) struct Migrate {
     /// The command that brings the database up to date, and each of its arguments
     #[arg(long = "command", value_name = "WORD", required = true)]
     command: Vec<String>,
+    /// Where the program is asked whether it still answers
+    #[arg(long, value_name = "URL")]
+    alive: Option<Asked>,
     /// The service's program and its arguments
     #[arg(required = true, last = true)]
     program: Vec<String>,
@@ -64,11 +67,6 @@ impl Migrate {
             Err(error) => return End::Error(error.to_string()),
         }
         drop(runtime);
-        let Some((program, arguments)) = self.program.split_first() else {
-            return End::Error("there is no program".into());
-        };
-        // Comes back only where that fails.
-        let error = Command::new(program).args(arguments).exec();
-        End::Error(format!("{program}: {error}"))
+        become_program(self.alive.as_ref(), &self.program)
     }
 }

@@ -9,14 +9,21 @@ use std::{
 };
 
 use rolesmith_bake::{
-    BakeError, Baked, Inputs, Progress, bake, boot::Report, cache::Key, tree::Origin,
+    BakeError, Baked, Inputs, Progress, bake,
+    boot::Report,
+    cache::{Key, Layer},
+    tree::Origin,
 };
 use rolesmith_formats::{apt::field, compress::Compression, keyring, openpgp::sign_armored};
 use rolesmith_host::{
     build::{MANIFEST_FILE, Manifest},
     mirror::{Closure, Sources},
 };
-use rolesmith_model::{fleet_file::Upstream, image::Image, plan::Plan};
+use rolesmith_model::{
+    fleet_file::Upstream,
+    image::Image,
+    plan::{NodePlan, Plan},
+};
 
 use super::{mirror::MIRROR_LOCK, publish::REPO_DIR};
 use crate::{
@@ -35,42 +42,10 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
     let plan = project::plan(app)?;
     let image = image(&plan, &args.image)?;
     let keys = project::kept(app, &plan)?;
-    let repo = app.dir.join(REPO_DIR);
-    let debian = debian(app, &plan)?;
-    let fleet = fleet(app, &plan, image, &repo)?;
-    let url = serve(&repo)?;
-    let signed_by = keys.signer.public_key_armored().map_err(|e| {
-        Failure::because(
-            &e,
-            "bring the signing key's public half from your copy of the secrets",
-        )
-    })?;
-    let own = own_sources(&plan, &url, &signed_by);
-    let (debian_origin, origin) = match &debian.sources {
-        None => (Origin::Sources(own.clone()), Origin::Sources(own)),
-        Some(host) => (
-            Origin::Sources(host.clone()),
-            Origin::Sources(format!("{host}\n{own}")),
-        ),
-    };
     let steps = Steps::new(app);
-    let to = app.dir.join(IMAGES_DIR).join(image.name.as_str());
-    let inputs = Inputs {
-        image,
-        fleet: plan.fleet.name.as_str(),
-        debian: debian_origin,
-        debian_pin: debian.pin,
-        debian_epoch: debian.epoch,
-        origin,
-        fleet_pin: fleet.pin,
-        epoch: fleet.epoch.max(debian.epoch),
-        sources: debian.sources,
-        sign: &|bytes| sign(app, &keys, bytes),
-        judge: &|_| Ok(()),
-        cache: &app.cache.join("images"),
-        to: &to,
-    };
-    let baked = bake(&inputs, &Shown(&steps));
+    let baked = with_inputs(app, &plan, &keys, image, |inputs| {
+        Ok(bake(inputs, &Shown(&steps)))
+    })?;
     steps.finish();
     let baked = baked.map_err(failure)?;
     if !app.json {
@@ -84,6 +59,84 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
     }
 }
 
+/// Calls `with` with everything that an image is made from. The repository is served meanwhile.
+fn with_inputs<T>(
+    app: &App,
+    plan: &Plan,
+    keys: &Keys,
+    image: &Image,
+    with: impl FnOnce(&Inputs<'_>) -> Outcome<T>,
+) -> Outcome<T> {
+    let repo = app.dir.join(REPO_DIR);
+    let debian = debian(app, plan)?;
+    let fleet = fleet(app, plan, image, &repo)?;
+    let url = serve(&repo)?;
+    let signed_by = keys.signer.public_key_armored().map_err(|e| {
+        Failure::because(
+            &e,
+            "bring the signing key's public half from your copy of the secrets",
+        )
+    })?;
+    let own = own_sources(plan, &url, &signed_by);
+    let (debian_origin, origin) = match &debian.sources {
+        None => (Origin::Sources(own.clone()), Origin::Sources(own)),
+        Some(host) => (
+            Origin::Sources(host.clone()),
+            Origin::Sources(format!("{host}\n{own}")),
+        ),
+    };
+    let to = app.dir.join(IMAGES_DIR).join(image.name.as_str());
+    let inputs = Inputs {
+        image,
+        fleet: plan.fleet.name.as_str(),
+        debian: debian_origin,
+        debian_pin: debian.pin,
+        debian_epoch: debian.epoch,
+        origin,
+        fleet_pin: fleet.pin,
+        epoch: fleet.epoch.max(debian.epoch),
+        sources: debian.sources,
+        sign: &|bytes| sign(app, keys, bytes),
+        judge: &|_| Ok(()),
+        cache: &app.cache.join("images"),
+        to: &to,
+    };
+    with(&inputs)
+}
+
+/// The tree of the image that has the node's packages and no others, made if it is not there.
+pub fn tree_of(
+    app: &App,
+    plan: &Plan,
+    keys: &Keys,
+    node: &NodePlan,
+    progress: &dyn rolesmith_lab::Progress,
+) -> Outcome<Layer> {
+    let image = boot::image_of(plan, node)?;
+    with_inputs(app, plan, keys, image, |inputs| {
+        rolesmith_bake::tree(inputs, &Beside(progress)).map_err(failure)
+    })
+}
+
+/// The same tree where it was made already.
+pub fn known_tree_of(app: &App, plan: &Plan, keys: &Keys, node: &NodePlan) -> Option<Layer> {
+    let image = boot::image_of(plan, node).ok()?;
+    // What is not published was not baked.
+    let known = with_inputs(app, plan, keys, image, |inputs| {
+        rolesmith_bake::known_tree(inputs).map_err(failure)
+    });
+    known.ok().flatten()
+}
+
+/// Steps of a bake that is a part of something else.
+struct Beside<'a>(&'a dyn rolesmith_lab::Progress);
+
+impl Progress for Beside<'_> {
+    fn step(&self, _number: usize, _of: usize, what: &str) {
+        self.0.step(None, &format!("baking: {what}"));
+    }
+}
+
 struct Shown<'a>(&'a Steps);
 
 impl Progress for Shown<'_> {
@@ -92,7 +145,8 @@ impl Progress for Shown<'_> {
     }
 }
 
-fn failure(error: BakeError) -> Failure {
+/// What to do about what a bake says.
+pub fn failure(error: BakeError) -> Failure {
     let help = error.help();
     Failure::because(&error, help)
 }
@@ -196,10 +250,10 @@ fn fleet(app: &App, plan: &Plan, image: &Image, repo: &Path) -> Outcome<Publishe
     let manifest: Manifest = serde_json::from_slice(&manifest)
         .map_err(|e| publish(format!("{}: {e}", path.display())))?;
     let suite = plan.fleet.suite.codename();
-    // Packages for all architectures are in there, too.
+    // Of amd64 and of all; it is kept in this one form.
     let index = repo.join(format!("dists/{suite}/main/binary-amd64/Packages.gz"));
     let published = std::fs::read(&index)
-        .and_then(|bytes| Compression::Gzip.decompress(&bytes))
+        .and_then(|packed| Compression::Gzip.decompress(&packed))
         .map_err(|e| publish(format!("{}: {e}", index.display())))?;
     let published = String::from_utf8_lossy(&published);
     let stanzas: Vec<&str> = published.split("\n\n").collect();

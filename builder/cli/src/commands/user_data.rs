@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use rolesmith_formats::{cloud_config, seed::Seed};
+use rolesmith_formats::{
+    cloud_config,
+    iso9660::{self, IsoError},
+    seed::Seed,
+};
 use rolesmith_host::atomic;
 use rolesmith_model::facts::Origin;
 
@@ -14,7 +18,7 @@ use crate::{
     upkeep,
 };
 
-/// Prints the seed, or writes it into a file or as a NoCloud data source.
+/// Prints the seed, or writes it into a file or as a data source of cloud-init.
 pub fn run(app: &App, args: &UserData) -> Outcome {
     let plan = project::plan(app)?;
     let node = project::node(&plan, &args.node)?;
@@ -98,17 +102,20 @@ fn one_at_a_time(app: &App, keys: &keys::Keys, node: &str) -> Outcome {
 }
 
 fn deliver(app: &App, args: &UserData, seed: &Seed, text: &str) -> Outcome {
-    let target = match (&args.nocloud, &args.output) {
-        (Some(target), _) => {
-            write(target, seed, text)?;
-            target
-        }
-        (None, Some(target)) => {
-            atomic::write_with_mode(target, text.as_bytes(), 0o600)
-                .map_err(|e| unwritable(target, &e))?;
-            target
-        }
-        (None, None) => return out(text),
+    let target = if let Some(target) = &args.nocloud {
+        let files = cloud_config::nocloud(seed, text);
+        write(target, &files, iso9660::nocloud)?;
+        target
+    } else if let Some(target) = &args.configdrive {
+        let files = cloud_config::config_drive(seed, text);
+        write(target, &files, iso9660::config_drive)?;
+        target
+    } else if let Some(target) = &args.output {
+        atomic::write_with_mode(target, text.as_bytes(), 0o600)
+            .map_err(|e| unwritable(target, &e))?;
+        target
+    } else {
+        return out(text);
     };
     app.say(format_args!(
         "The seed of {} is in {}; it holds secrets.",
@@ -130,16 +137,25 @@ pub fn render(seed: &Seed) -> Outcome<String> {
     cloud_config::user_data(seed).map_err(|e| Failure::because(&e, upkeep::TOO_LONG))
 }
 
-fn write(target: &Path, seed: &Seed, user_data: &str) -> Outcome {
-    let meta_data = cloud_config::meta_data(seed);
+/// Writes a data source's files below a directory, or into an image where the name says so.
+fn write(
+    target: &Path,
+    files: &[(&str, String)],
+    image: impl FnOnce(&[(&str, &[u8])]) -> Result<Vec<u8>, IsoError>,
+) -> Outcome {
     if target.extension().is_some_and(|e| e == "iso") {
-        let image =
-            rolesmith_formats::iso9660::nocloud(user_data.as_bytes(), meta_data.as_bytes())?;
-        atomic::write_with_mode(target, &image, 0o600)?;
-        return Ok(());
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, text)| (*path, text.as_bytes()))
+            .collect();
+        return atomic::write_with_mode(target, &image(&files)?, 0o600)
+            .map_err(|e| unwritable(target, &e));
     }
-    std::fs::create_dir_all(target)?;
-    atomic::write_with_mode(&target.join("user-data"), user_data.as_bytes(), 0o600)?;
-    atomic::write_with_mode(&target.join("meta-data"), meta_data.as_bytes(), 0o600)?;
+    for (path, text) in files {
+        let path = target.join(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(target))
+            .and_then(|()| atomic::write_with_mode(&path, text.as_bytes(), 0o600))
+            .map_err(|e| unwritable(target, &e))?;
+    }
     Ok(())
 }

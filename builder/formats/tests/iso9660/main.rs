@@ -32,7 +32,11 @@ fn expected(files: &[(&str, &[u8])]) -> BTreeMap<String, Node> {
 
 #[test]
 fn a_seed_has_the_names_that_cloud_init_reads() {
-    let bytes = nocloud(b"#cloud-config\n", b"instance-id: acme-n1-1\n").unwrap();
+    let bytes = nocloud(&[
+        ("user-data", b"#cloud-config\n"),
+        ("meta-data", b"instance-id: acme-n1-1\n"),
+    ])
+    .unwrap();
     let read = read(&bytes);
     let files: [(&str, &[u8]); 2] = [
         ("user-data", b"#cloud-config\n"),
@@ -172,7 +176,7 @@ fn what_an_image_cannot_hold_is_refused() {
 fn sizes_that_do_not_fit_are_refused_before_anything_is_written() {
     // Pages that nobody touches: this takes no memory.
     let data = vec![0; 1 << 32];
-    let refused = nocloud(b"", &data);
+    let refused = nocloud(&[("user-data", b""), ("meta-data", &data)]);
     assert!(matches!(refused, Err(IsoError::File { path, .. }) if path == "meta-data"));
     let most = &data[1..];
     let names: Vec<String> = (0..=2048).map(|n| n.to_string()).collect();

@@ -46,7 +46,11 @@ fn blkid_names_the_label_that_cloud_init_looks_for() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("seed.iso");
-    fs::write(&path, nocloud(USER_DATA, META_DATA).unwrap()).unwrap();
+    fs::write(
+        &path,
+        nocloud(&[("user-data", USER_DATA), ("meta-data", META_DATA)]).unwrap(),
+    )
+    .unwrap();
     let path = path.to_str().unwrap();
     let seen = text(ok("blkid", ["--probe", "--output", "export", path]));
     let has = |line: &str| seen.lines().any(|seen| seen == line);

@@ -11,6 +11,7 @@ fn spec() -> LabSpec {
         user_data: String::new(),
         meta_data: String::new(),
         memory_limit: None,
+        baked: None,
     };
     LabSpec {
         name: "acme".to_owned(),

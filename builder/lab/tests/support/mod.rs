@@ -111,6 +111,7 @@ impl Fleet {
                 .to_owned(),
             meta_data: format!("instance-id: {name}-1\nlocal-hostname: {name}\n"),
             memory_limit: Some(1 << 30),
+            baked: None,
         }
     }
 

@@ -131,6 +131,7 @@ pub(crate) fn describe_service(service: &Service) -> serde_json::Value {
         "directory": directory,
         "exec": unit_words(&service.command, &directory, ""),
         "migrate_words": service.migrate.as_deref().map(|c| unit_words(c, &directory, "--command=")),
+        "alive": service.health.as_deref().map(|path| alive(service.port, path)),
         "database_key": service.database_secret().as_str().replace('-', "_"),
         "database_secret": service.database.as_ref().map(|_| service.database_secret().to_string()),
         "environment_lines": service
@@ -143,6 +144,13 @@ pub(crate) fn describe_service(service: &Service) -> serde_json::Value {
         value.extend(more);
     }
     value
+}
+
+/// Where a service is asked whether it answers, as a word of a unit.
+fn alive(port: u16, path: &str) -> String {
+    format!("http://127.0.0.1:{port}{path}")
+        .replace('%', "%%")
+        .replace('$', "$$")
 }
 
 /// A command as systemd.service(5) reads it: each word in quotation marks, with what is special in them escaped. A program without a

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rolesmith_lab::Lab;
+use rolesmith_lab::{BackendStatus, Lab};
 use rolesmith_model::status::{FleetStatus, MemberStatus};
 
 use super::{lab_failure, members};
@@ -24,9 +24,16 @@ enum Part {
     Redis,
     Logs,
     Health,
+    Balancer,
 }
 
-const PARTS: [Part; 4] = [Part::Database, Part::Redis, Part::Logs, Part::Health];
+const PARTS: [Part; 5] = [
+    Part::Database,
+    Part::Redis,
+    Part::Logs,
+    Part::Health,
+    Part::Balancer,
+];
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,6 +42,7 @@ impl fmt::Display for Part {
             Self::Redis => "redis",
             Self::Logs => "logs",
             Self::Health => "health",
+            Self::Balancer => "load balancer",
         })
     }
 }
@@ -110,7 +118,17 @@ fn lacks(part: Part, status: &FleetStatus, lab: &Lab) -> Option<String> {
             .iter()
             .find(|member| member.machine_status.healthy != Some(true))
             .map(|member| format!("{} is not healthy", member.name)),
+        Part::Balancer => balancer(&lab.backends().ok()?),
     }
+}
+
+/// Every node behind the load balancer was checked and gets connections; before its first check one counts as up.
+fn balancer(backends: &[BackendStatus]) -> Option<String> {
+    let out = backends
+        .iter()
+        .filter(|backend| backend.check.is_some())
+        .find(|backend| backend.state != "UP" || backend.check.as_deref() == Some("INI"));
+    out.map(|backend| format!("{} is {} there", backend.node, backend.state))
 }
 
 /// One primary, and every other data member streams and counts.
@@ -227,6 +245,33 @@ mod tests {
             assert!(told.contains(what), "{told}");
         }
         assert_eq!(database(&status(r#"{"format": 1, "members": []}"#)), None);
+    }
+
+    #[test]
+    fn the_load_balancer_has_checked_every_node_and_sends_to_each() {
+        let with = |state: &str, check: Option<&str>| BackendStatus {
+            service: "http".into(),
+            node: "a".into(),
+            state: state.into(),
+            since: 0,
+            check: check.map(Into::into),
+            code: None,
+            connections: 0,
+            total: 0,
+        };
+        // The other port has no check of its own.
+        assert_eq!(
+            balancer(&[with("UP", Some("L7OK")), with("DOWN", None)]),
+            None
+        );
+        for lacking in [
+            with("UP", Some("INI")),
+            with("DOWN 1/2", Some("L7OK")),
+            with("DOWN", Some("L4CON")),
+            with("UP 1/2", Some("L7STS")),
+        ] {
+            assert!(balancer(&[with("UP", Some("L7OK")), lacking]).is_some());
+        }
     }
 
     #[test]
