@@ -9,7 +9,12 @@ use std::{
 };
 
 use rolesmith_bake::{
-    BakeError, Baked, Inputs, Progress, bake, boot::Report, cache::Key, tree::Origin,
+    BakeError, Baked, Inputs, Progress, bake,
+    boot::Report,
+    cache::{Key, Layer},
+    disk::Ids,
+    lint::{self, Expected},
+    tree::Origin,
 };
 use rolesmith_formats::{apt::field, compress::Compression, keyring, openpgp::sign_armored};
 use rolesmith_host::{
@@ -32,8 +37,11 @@ const IMAGES_DIR: &str = "dist/images";
 
 /// Bakes an image, and boots it where that is asked for.
 pub fn run(app: &App, args: &Bake) -> Outcome {
+    let Some(image_name) = &args.image else {
+        return list_lints(app);
+    };
     let plan = project::plan(app)?;
-    let image = image(&plan, &args.image)?;
+    let image = image(&plan, image_name)?;
     let keys = project::kept(app, &plan)?;
     let repo = app.dir.join(REPO_DIR);
     let debian = debian(app, &plan)?;
@@ -55,6 +63,10 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
     };
     let steps = Steps::new(app);
     let to = app.dir.join(IMAGES_DIR).join(image.name.as_str());
+    let epoch = fleet.epoch.max(debian.epoch);
+    let name = plan.fleet.name.as_str();
+    let ids = Ids::of(name, image.name.as_str());
+    let expected = Expected::of(image, name, ids, debian.sources.is_some(), epoch);
     let inputs = Inputs {
         image,
         fleet: plan.fleet.name.as_str(),
@@ -63,10 +75,10 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
         debian_epoch: debian.epoch,
         origin,
         fleet_pin: fleet.pin,
-        epoch: fleet.epoch.max(debian.epoch),
+        epoch,
         sources: debian.sources,
         sign: &|bytes| sign(app, &keys, bytes),
-        judge: &|_| Ok(()),
+        judge: &|layer: &Layer| lint::judge(&layer.path, &expected, &keys.scan),
         cache: &app.cache.join("images"),
         to: &to,
     };
@@ -82,6 +94,22 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
     } else {
         Ok(())
     }
+}
+
+/// What a finished tree is judged by.
+fn list_lints(app: &App) -> Outcome {
+    let lints = lint::lints();
+    if app.json {
+        let told: Vec<_> = lints
+            .iter()
+            .map(|lint| serde_json::json!({"name": lint.name, "rule": lint.rule, "why": lint.why, "help": lint.help}))
+            .collect();
+        return line(format_args!("{}", serde_json::to_string_pretty(&told)?));
+    }
+    for lint in lints {
+        line(format_args!("{:<20} {}", lint.name, lint.rule))?;
+    }
+    Ok(())
 }
 
 struct Shown<'a>(&'a Steps);
