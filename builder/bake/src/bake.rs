@@ -20,6 +20,9 @@ use crate::{
     tree::{self, Origin, Roles, Seal},
 };
 
+/// Signs bytes: gives an armored detached signature, or says why there is none.
+pub type Sign = dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String>;
+
 /// Everything that an image is made from.
 pub struct Inputs<'a> {
     /// The image.
@@ -41,7 +44,7 @@ pub struct Inputs<'a> {
     /// apt's sources of the finished image beside the fleet's own.
     pub sources: Option<String>,
     /// Signs bytes: an armored detached signature.
-    pub sign: &'a dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String>,
+    pub sign: &'a Sign,
     /// Looks at the finished tree, and complains where it must not become an image.
     pub judge: &'a dyn Fn(&Layer) -> Result<()>,
     /// Where layers are kept.
@@ -271,7 +274,13 @@ impl<'a> Prepared<'a> {
         let suite = self.suite;
         let base = steps.take("base", &format!("Debian {suite}"), || {
             cache.layer("base", &self.base_key, |to| {
-                tree::base(suite, &self.packages, &inputs.debian, inputs.debian_epoch, to)
+                tree::base(
+                    suite,
+                    &self.packages,
+                    &inputs.debian,
+                    inputs.debian_epoch,
+                    to,
+                )
             })
         })?;
         if !base.made {
@@ -285,7 +294,15 @@ impl<'a> Prepared<'a> {
         steps.take("roles", &what, || {
             cache.layer("roles", &self.roles_key, |to| {
                 let (roles, seal) = (&self.roles, &self.seal);
-                tree::roles(suite, &base.path, roles, seal, &inputs.origin, inputs.epoch, to)
+                tree::roles(
+                    suite,
+                    &base.path,
+                    roles,
+                    seal,
+                    &inputs.origin,
+                    inputs.epoch,
+                    to,
+                )
             })
         })
     }
@@ -319,11 +336,7 @@ fn write_formats(image: &Image, shop: Workshop<'_>) -> Result<Vec<ImageFile>> {
 }
 
 /// Leaves the image's files alone in the directory, with manifest, checksums and their signature, all on the disk.
-fn seal_directory(
-    half: &Path,
-    manifest: &Manifest,
-    sign: &dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String>,
-) -> Result<()> {
+fn seal_directory(half: &Path, manifest: &Manifest, sign: &Sign) -> Result<()> {
     for name in [
         "disk.raw",
         "esp.img",

@@ -15,7 +15,10 @@ use sha2::{Digest as _, Sha256};
 
 use rolesmith_host::{atomic, lock::DirectoryLock};
 
-use crate::error::{BakeError, Result};
+use crate::{
+    error::{BakeError, Result},
+    tree::remove_tree,
+};
 
 /// Layers that nobody asked for in so long are removed.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
@@ -192,7 +195,7 @@ impl Cache {
         for entry in entries {
             let path = entry.map_err(BakeError::file("read", &self.root))?.path();
             if path.file_name().is_some_and(atomic::is_temp) {
-                remove(&path)?;
+                remove_tree(&path)?;
             } else if path.extension() == Some(OsStr::new("sum")) {
                 let used = fs::metadata(&path).and_then(|data| data.modified());
                 let used = used.map_err(BakeError::file("read", &path))?;

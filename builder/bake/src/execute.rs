@@ -21,7 +21,7 @@ use crate::{
 
 mod judge;
 
-use judge::judge;
+use judge::{judge, without_secrets};
 
 const SCRIPT: &str = include_str!("execute/run.sh");
 
@@ -159,7 +159,19 @@ pub fn execute(what: &Execution<'_>) -> Result<Executed> {
             .iter()
             .map(|f| f.path.trim_start_matches('/')),
     );
-    let output = program::run("cloud-init", &mut command, Some(&input))?;
+    let output =
+        program::run("cloud-init", &mut command, Some(&input)).map_err(|error| match error {
+            BakeError::Failed {
+                program,
+                status,
+                output,
+            } => BakeError::Failed {
+                program,
+                status,
+                output: without_secrets(&output, what.seed),
+            },
+            other => other,
+        })?;
     let found = read(&output).map_err(BakeError::file("read", "what cloud-init left"))?;
     Ok(Executed {
         complaints: judge(what.seed, what.source, &found),

@@ -16,7 +16,7 @@ pub mod program;
 pub mod tools;
 pub mod tree;
 
-pub use bake::{Baked, Inputs, bake};
+pub use bake::{Baked, Inputs, bake, known_tree, tree};
 pub use error::BakeError;
 
 /// Hears what is being done.

@@ -1,20 +1,21 @@
 //! Root trees as tar archives: Debian, and the roles on top.
 //!
-//! mmdebstrap makes both: in a user namespace with the user's subordinate ids, or as root. What is done to the trees is done by two
+//! mmdebstrap makes both, in namespaces in which the caller is root. What is done to the trees is done by two
 //! shell scripts beside this file, which run on this machine with the tree's directory as their argument.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Seek as _, SeekFrom},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
 use rolesmith_formats::gpt::Guid;
+use rolesmith_host::atomic;
 use rolesmith_model::image::Image;
 
 use crate::{
-    cache::Key,
+    cache::{Key, remove},
     error::{BakeError, Result},
     program::{self, command, is_root},
 };
@@ -108,12 +109,14 @@ pub fn base(
     epoch: u64,
     to: &Path,
 ) -> Result<()> {
-    let mut mmdebstrap = mmdebstrap(epoch);
+    let scratch = scratch(to)?;
+    let mut mmdebstrap = mmdebstrap(epoch, &scratch);
     mmdebstrap
         .arg("--variant=apt")
         .arg(format!("--include={}", packages.join(",")))
         .arg(format!("--customize-hook={BASE}"));
-    finish(mmdebstrap, suite, origin, epoch, to)
+    finish(mmdebstrap, suite, origin, &scratch, to)?;
+    add_dev(to, epoch).map_err(BakeError::file("write", to))
 }
 
 /// Packages of the fleet to install, and what a fresh machine is told before.
@@ -169,7 +172,8 @@ pub fn roles(
     epoch: u64,
     to: &Path,
 ) -> Result<()> {
-    let mut mmdebstrap = mmdebstrap(epoch);
+    let scratch = scratch(to)?;
+    let mut mmdebstrap = mmdebstrap(epoch, &scratch);
     mmdebstrap
         .arg("--variant=custom")
         .arg(format!("--setup-hook=tar-in {} /", shell_word(base)))
@@ -178,7 +182,8 @@ pub fn roles(
         mmdebstrap.arg(format!("--include={}", roles.packages.join(",")));
     }
     mmdebstrap.arg(format!("--customize-hook={}", seal.script()));
-    finish(mmdebstrap, suite, origin, epoch, to)
+    finish(mmdebstrap, suite, origin, &scratch, to)?;
+    add_dev(to, epoch).map_err(BakeError::file("write", to))
 }
 
 /// Adds the empty directory /dev, which mmdebstrap leaves out together with the devices in it: the kernel's are mounted there.
@@ -208,18 +213,53 @@ fn shell_word(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
-fn mmdebstrap(epoch: u64) -> Command {
-    let mut mmdebstrap = command("mmdebstrap");
+/// Memory that has to be free for a tree in memory, in KiB.
+const MEMORY: u64 = 4 << 20;
+
+/// Runs mmdebstrap in the namespaces, with the tree in memory where `$1` says so: that takes half the time, and whatever happens leaves
+/// nothing behind. The caller's umask does not show in what is made.
+const INSIDE: &str = r#"set -eu
+umask 022
+if [ "$1" = memory ]; then mount -t tmpfs -o size=90%,mode=0755 tmpfs "$TMPDIR"; fi
+shift
+exec mmdebstrap "$@"
+"#;
+
+/// mmdebstrap in namespaces of its own, in which the caller is root: without root's rights that is a user namespace with the user's
+/// subordinate ids, as mmdebstrap would make one by itself, but one in which the user's own files can be read. With the first process
+/// everything in them ends, the mounts too.
+fn mmdebstrap(epoch: u64, scratch: &Path) -> Command {
+    let mut mmdebstrap = command("unshare");
+    if !is_root() {
+        mmdebstrap.args(["--map-auto", "--map-root-user"]);
+    }
+    mmdebstrap.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "--pid",
+        "--fork",
+        "--kill-child=KILL",
+        "--mount-proc",
+        "sh",
+        "-c",
+        INSIDE,
+        "sh",
+        if free_memory() >= MEMORY {
+            "memory"
+        } else {
+            "disk"
+        },
+    ]);
+    mmdebstrap.env("TMPDIR", scratch);
     mmdebstrap.env("SOURCE_DATE_EPOCH", epoch.to_string());
     mmdebstrap.args([
-        if is_root() {
-            "--mode=root"
-        } else {
-            "--mode=unshare"
-        },
+        "--mode=root",
         "--format=tar",
         // The kernel fills /dev by itself, and a user may not make devices.
         "--skip=output/dev",
+        // Only where the network is one's own may /sys be mounted, and no package asks for it.
+        "--skip=chroot/mount/sys",
         "--aptopt=Acquire::Retries \"3\"",
         "--aptopt=APT::Install-Recommends \"false\"",
         // Nobody answers; what is not answered before takes its default.
@@ -231,11 +271,29 @@ fn mmdebstrap(epoch: u64) -> Command {
     mmdebstrap
 }
 
+/// A directory for the tree beside the file that it becomes.
+fn scratch(to: &Path) -> Result<PathBuf> {
+    let scratch = atomic::temp_beside(to);
+    fs::create_dir(&scratch).map_err(BakeError::file("make", &scratch))?;
+    Ok(scratch)
+}
+
+/// Memory that programs can have without swapping, in KiB (proc_meminfo(5), MemAvailable).
+fn free_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    line.and_then(|rest| rest.split_whitespace().next())
+        .and_then(|kib| kib.parse().ok())
+        .unwrap_or(0)
+}
+
 fn finish(
     mut mmdebstrap: Command,
     suite: &str,
     origin: &Origin,
-    epoch: u64,
+    scratch: &Path,
     to: &Path,
 ) -> Result<()> {
     mmdebstrap.arg(suite).arg(to);
@@ -246,6 +304,25 @@ fn finish(
             Some(text.as_bytes())
         }
     };
-    program::run("mmdebstrap", &mut mmdebstrap, input)?;
-    add_dev(to, epoch).map_err(BakeError::file("write", to))
+    let made = program::run("mmdebstrap", &mut mmdebstrap, input);
+    let removed = remove_tree(scratch);
+    made.and(removed)
+}
+
+/// Removes a tree that was made on the disk: some of it belongs to subordinate ids.
+///
+/// # Errors
+/// [`BakeError`], when it is still there afterwards.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    if remove(path).is_ok() {
+        return Ok(());
+    }
+    let mut unshare = command("unshare");
+    if !is_root() {
+        unshare.args(["--map-auto", "--map-root-user"]);
+    }
+    unshare
+        .args(["rm", "-rf", "--one-file-system", "--"])
+        .arg(path);
+    program::run("rm", &mut unshare, None).map(drop)
 }

@@ -121,6 +121,9 @@ pub struct Init {
 /// rolesmith check
 #[derive(Debug, Args)]
 pub struct Check {
+    /// Have every seed executed by the cloud-init of its node's own release, in namespaces: all four stages, without a machine
+    #[arg(long)]
+    pub execute: bool,
     /// Fail on warnings too
     #[arg(long)]
     pub strict: bool,

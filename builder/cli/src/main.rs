@@ -6,6 +6,7 @@ mod args;
 mod clusters;
 mod commands;
 mod edge;
+mod execute;
 mod keys;
 mod progress;
 mod project;

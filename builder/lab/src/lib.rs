@@ -44,7 +44,9 @@ pub use outside::{
     forward,
 };
 pub use preflight::{Missing, MissingItem, preflight};
-pub use spec::{Host, LabSpec, Network, BakedTree, NodeSpec, Prefix, Purpose, Repository, TreeSpec};
+pub use spec::{
+    BakedTree, Host, LabSpec, Network, NodeSpec, Prefix, Purpose, Repository, TreeSpec,
+};
 pub use state::{KEPT, labs_of, state_dir};
 
 /// Told what the lab is doing, as it does it. Calls come from several threads at once.

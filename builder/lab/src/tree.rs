@@ -27,6 +27,12 @@ mod packages;
 
 use packages::packages;
 
+/// What a node's tree has besides Essential and apt.
+#[must_use]
+pub fn node_packages() -> &'static [&'static str] {
+    packages(Purpose::Node)
+}
+
 /// Raised when what is done to a tree changes, so that trees made before are made anew.
 const RECIPE: &str = "1";
 
@@ -72,7 +78,11 @@ fn digest(parts: &[&str]) -> String {
         hash.update(part);
     }
     let digest = hash.finalize();
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The newest tree for this specification, made if there is none or if `refresh` asks for a new one.

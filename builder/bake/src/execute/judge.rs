@@ -54,6 +54,18 @@ pub(super) fn judge(seed: &Seed, source: DataSource, found: &[Found]) -> Vec<Str
             complaints.push(said.to_owned());
         }
     }
+    // cloud-init says only that apt failed; apt says why.
+    let output = text("var/log/cloud-init-output.log").unwrap_or_default();
+    let apt = |line: &&str| {
+        let begins = ["E: ", "W: Failed to fetch ", "W: GPG error: "];
+        begins.iter().any(|begin| line.starts_with(begin))
+    };
+    for line in output.lines().filter(apt) {
+        let said = format!("apt: {line}");
+        if !complaints.contains(&said) {
+            complaints.push(said);
+        }
+    }
     // A mistake in a header or in base64 drops a file without a word.
     for file in &seed.files {
         complaints.extend(file_complaint(file, found));
@@ -123,7 +135,7 @@ fn file_complaint(wanted: &SeedFile, found: &[Found]) -> Option<String> {
 }
 
 /// cloud-init quotes what it does not understand.
-fn without_secrets(text: &str, seed: &Seed) -> String {
+pub(super) fn without_secrets(text: &str, seed: &Seed) -> String {
     let mut text = text.to_owned();
     for file in seed.files.iter().filter(|file| file.secret) {
         let plain = String::from_utf8_lossy(&file.bytes).into_owned();

@@ -35,6 +35,8 @@ for interface in "$public" "$private"; do
     ip link set "peer$number" up
     number=$((number + 1))
 done
+# Without an address that is not the loopback's, nothing is looked up (AI_ADDRCONFIG in getaddrinfo(3)). RFC 5737.
+ip address add 192.0.2.1/24 dev "$private"
 
 mkdir -p "$root/var/lib/cloud/seed" "$root/etc/cloud/cloud.cfg.d"
 tar --extract --no-same-owner --directory="$root/var/lib/cloud/seed" --file=-
@@ -70,8 +72,8 @@ timeout --kill-after=10 600 env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin
         :' </dev/null
 
 cd "$root"
-for file in run/cloud-init/status.json var/log/cloud-init.log "$@"; do
+for file in run/cloud-init/status.json var/log/cloud-init.log var/log/cloud-init-output.log "$@"; do
     if [ -e "$file" ] || [ -L "$file" ]; then
         printf '%s\n' "$file"
     fi
-done | tar --create --file=- --verbatim-files-from --files-from=- >&3
+done | tar --create --dereference --file=- --verbatim-files-from --files-from=- >&3

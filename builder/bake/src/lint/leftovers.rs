@@ -93,8 +93,14 @@ pub(super) const LINTS: &[Lint] = &[
         help: "remove the files below /var/log, and leave the directories",
         check: |look| {
             // systemd's README is a link.
-            let files = look.tree.below("var/log").filter(|(_, entry)| entry.is_file());
-            look.say_all(files.map(|(path, _)| path), "a log from before the first boot");
+            let files = look
+                .tree
+                .below("var/log")
+                .filter(|(_, entry)| entry.is_file());
+            look.say_all(
+                files.map(|(path, _)| path),
+                "a log from before the first boot",
+            );
         },
     },
     Lint {

@@ -103,7 +103,8 @@ rm -rf "$root/var/lib/cloud" "$root/var/lib/apt/lists" "$root/var/cache/apt" "$r
 mkdir -p "$root/var/lib/apt/lists/partial" "$root/var/cache/apt/archives/partial"
 rm -f "$root/var/cache/ldconfig/aux-cache"
 rm -f "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old "$root"/etc/*-
-find "$root/var/log" -type f -delete
+# Emptied, not removed: packages make some with the owner that they want, and fail2ban does not start without its own.
+find "$root/var/log" -type f -exec truncate --size=0 {} +
 # A first boot would rebuild caches that are there; bookworm has no such program.
 if [ -x "$root/usr/lib/systemd/systemd-update-done" ]; then
     chroot "$root" /usr/lib/systemd/systemd-update-done

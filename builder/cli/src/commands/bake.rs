@@ -21,7 +21,11 @@ use rolesmith_host::{
     build::{MANIFEST_FILE, Manifest},
     mirror::{Closure, Sources},
 };
-use rolesmith_model::{fleet_file::Upstream, image::Image, plan::Plan};
+use rolesmith_model::{
+    fleet_file::Upstream,
+    image::Image,
+    plan::{NodePlan, Plan},
+};
 
 use super::{mirror::MIRROR_LOCK, publish::REPO_DIR};
 use crate::{
@@ -43,9 +47,34 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
     let plan = project::plan(app)?;
     let image = image(&plan, image_name)?;
     let keys = project::kept(app, &plan)?;
+    let steps = Steps::new(app);
+    let baked = with_inputs(app, &plan, &keys, image, |inputs| {
+        Ok(bake(inputs, &Shown(&steps)))
+    })?;
+    steps.finish();
+    let baked = baked.map_err(failure)?;
+    if !app.json {
+        tell(app, &baked)?;
+    }
+    let boots = boot::run(app, &plan, &keys, image, &args.boot)?;
+    if app.json {
+        tell_json(&baked, &boots)
+    } else {
+        Ok(())
+    }
+}
+
+/// Calls `with` with everything that an image is made from. The repository is served meanwhile.
+fn with_inputs<T>(
+    app: &App,
+    plan: &Plan,
+    keys: &Keys,
+    image: &Image,
+    with: impl FnOnce(&Inputs<'_>) -> Outcome<T>,
+) -> Outcome<T> {
     let repo = app.dir.join(REPO_DIR);
-    let debian = debian(app, &plan)?;
-    let fleet = fleet(app, &plan, image, &repo)?;
+    let debian = debian(app, plan)?;
+    let fleet = fleet(app, plan, image, &repo)?;
     let url = serve(&repo)?;
     let signed_by = keys.signer.public_key_armored().map_err(|e| {
         Failure::because(
@@ -53,7 +82,7 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
             "bring the signing key's public half from your copy of the secrets",
         )
     })?;
-    let own = own_sources(&plan, &url, &signed_by);
+    let own = own_sources(plan, &url, &signed_by);
     let (debian_origin, origin) = match &debian.sources {
         None => (Origin::Sources(own.clone()), Origin::Sources(own)),
         Some(host) => (
@@ -61,7 +90,6 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
             Origin::Sources(format!("{host}\n{own}")),
         ),
     };
-    let steps = Steps::new(app);
     let to = app.dir.join(IMAGES_DIR).join(image.name.as_str());
     let epoch = fleet.epoch.max(debian.epoch);
     let name = plan.fleet.name.as_str();
@@ -77,22 +105,44 @@ pub fn run(app: &App, args: &Bake) -> Outcome {
         fleet_pin: fleet.pin,
         epoch,
         sources: debian.sources,
-        sign: &|bytes| sign(app, &keys, bytes),
+        sign: &|bytes| sign(app, keys, bytes),
         judge: &|layer: &Layer| lint::judge(&layer.path, &expected, &keys.scan),
         cache: &app.cache.join("images"),
         to: &to,
     };
-    let baked = bake(&inputs, &Shown(&steps));
-    steps.finish();
-    let baked = baked.map_err(failure)?;
-    if !app.json {
-        tell(app, &baked)?;
-    }
-    let boots = boot::run(app, &plan, &keys, image, &args.boot)?;
-    if app.json {
-        tell_json(&baked, &boots)
-    } else {
-        Ok(())
+    with(&inputs)
+}
+
+/// The tree of the image that has the node's packages and no others, made if it is not there.
+pub fn tree_of(
+    app: &App,
+    plan: &Plan,
+    keys: &Keys,
+    node: &NodePlan,
+    progress: &dyn rolesmith_lab::Progress,
+) -> Outcome<Layer> {
+    let image = boot::image_of(plan, node)?;
+    with_inputs(app, plan, keys, image, |inputs| {
+        rolesmith_bake::tree(inputs, &Beside(progress)).map_err(failure)
+    })
+}
+
+/// The same tree where it was made already.
+pub fn known_tree_of(app: &App, plan: &Plan, keys: &Keys, node: &NodePlan) -> Option<Layer> {
+    let image = boot::image_of(plan, node).ok()?;
+    // What is not published was not baked.
+    let known = with_inputs(app, plan, keys, image, |inputs| {
+        rolesmith_bake::known_tree(inputs).map_err(failure)
+    });
+    known.ok().flatten()
+}
+
+/// Steps of a bake that is a part of something else.
+struct Beside<'a>(&'a dyn rolesmith_lab::Progress);
+
+impl Progress for Beside<'_> {
+    fn step(&self, _number: usize, _of: usize, what: &str) {
+        self.0.step(None, &format!("baking: {what}"));
     }
 }
 
@@ -102,7 +152,11 @@ fn list_lints(app: &App) -> Outcome {
     if app.json {
         let told: Vec<_> = lints
             .iter()
-            .map(|lint| serde_json::json!({"name": lint.name, "rule": lint.rule, "why": lint.why, "help": lint.help}))
+            .map(|lint| {
+                serde_json::json!({
+                    "name": lint.name, "rule": lint.rule, "why": lint.why, "help": lint.help,
+                })
+            })
             .collect();
         return line(format_args!("{}", serde_json::to_string_pretty(&told)?));
     }
@@ -120,7 +174,8 @@ impl Progress for Shown<'_> {
     }
 }
 
-fn failure(error: BakeError) -> Failure {
+/// What to do about what a bake says.
+pub fn failure(error: BakeError) -> Failure {
     let help = error.help();
     Failure::because(&error, help)
 }

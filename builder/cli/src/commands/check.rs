@@ -7,7 +7,7 @@ use crate::{
     args::Check,
     clusters,
     edge::{self, Tested},
-    project,
+    execute, project,
     report::{self, Failure, Outcome},
     upkeep,
 };
@@ -22,6 +22,9 @@ pub fn run(app: &App, args: &Check) -> Outcome {
         match edge::test(plan, &inspected.sources, fleet)? {
             Tested::Findings(findings) => more.extend(findings),
             Tested::Missing => untested = true,
+        }
+        if args.execute {
+            more.extend(execute::seeds(app, plan, fleet)?);
         }
         inspected.findings.extend(more);
     }

@@ -21,8 +21,8 @@ use std::{
 use rolesmith_formats::{cloud_config, seed::Seed};
 use rolesmith_host::{build::PACKAGES_DIR, lab_authority::LabAuthority};
 use rolesmith_lab::{
-    Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, NodeStatus, Progress,
-    Purpose, Repository, RunState, TreeSpec, UpOptions,
+    BakedTree, Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, NodeStatus,
+    Progress, Purpose, Repository, RunState, TreeSpec, UpOptions,
 };
 use rolesmith_model::{facts::Origin, fleet::Certificates, plan::Plan};
 
@@ -31,7 +31,7 @@ use self::{
     outside::outside,
     place::{lab_root, open, state_dir},
 };
-use super::{publish, user_data};
+use super::{bake, publish, user_data};
 use crate::{
     app::{App, line, out},
     clusters,
@@ -51,14 +51,23 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
     match &args.command {
         LabCommand::Up {
             fresh_tree,
+            baked,
             timeout,
             nodes,
-        } => up(app, *fresh_tree, *timeout, nodes),
+        } => up(
+            app,
+            &Up {
+                fresh_tree: *fresh_tree,
+                baked: *baked,
+                timeout: *timeout,
+                only: nodes,
+            },
+        ),
         LabCommand::Status => status(app),
         LabCommand::Exec { node, command } => exec(app, node, command),
         LabCommand::Logs { node } => logs(app, node),
         LabCommand::Kill { node, crash } => fault::kill(app, node, *crash),
-        LabCommand::Start { node } => up(app, false, START_LIMIT, std::slice::from_ref(node)),
+        LabCommand::Start { node } => up(app, &Up::alone(node)),
         LabCommand::Freeze { node } => fault::freeze(app, node),
         LabCommand::Thaw { node } => fault::thaw(app, node),
         LabCommand::Cut {
@@ -72,7 +81,7 @@ pub fn run(app: &App, args: &crate::args::Lab) -> Outcome {
             project::node(&plan, node)?;
             turn::check(app, &plan, &open(app)?, node)?;
             fault::renew(app, node)?;
-            up(app, false, START_LIMIT, std::slice::from_ref(node))
+            up(app, &Up::alone(node))
         }
         LabCommand::Drill {
             names,
@@ -136,17 +145,43 @@ pub fn lab_failure(error: LabError) -> Failure {
     Failure::because(&error, help)
 }
 
-fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
+/// What is to be booted, and how.
+struct Up<'a> {
+    fresh_tree: bool,
+    baked: bool,
+    /// Seconds.
+    timeout: u64,
+    /// These nodes; nothing for all.
+    only: &'a [String],
+}
+
+impl<'a> Up<'a> {
+    /// This node, as it was.
+    fn alone(node: &'a String) -> Self {
+        Self {
+            fresh_tree: false,
+            baked: false,
+            timeout: START_LIMIT,
+            only: std::slice::from_ref(node),
+        }
+    }
+}
+
+fn up(app: &App, wanted: &Up<'_>) -> Outcome {
     let steps = Steps::new(app);
-    let begun = Instant::now();
-    let report = bring_up(app, fresh_tree, timeout, only, &steps);
+    let only = wanted.only;
+    let report = bring_up(app, wanted, &steps);
+    let ended = Instant::now();
     let mut whole = None;
     if let Ok(report) = &report {
         let lab = open(app)?;
         if is_complete(app, &lab)? {
-            let others = report.phases.iter().filter(|phase| phase.name != "nodes");
-            let before = others.map(|phase| phase.seconds).sum();
-            let started = begun + Duration::from_secs_f64(before);
+            // Power goes on when everything else is prepared.
+            let nodes = report.phases.iter().filter(|phase| phase.name == "nodes");
+            let since = nodes.map(|phase| phase.seconds).sum();
+            let started = ended
+                .checked_sub(Duration::from_secs_f64(since))
+                .unwrap_or(ended);
             whole = Some(whole::wait(&lab, started, &steps)?);
         } else {
             first_look(&lab, only, &steps)?;
@@ -197,13 +232,8 @@ fn up(app: &App, fresh_tree: bool, timeout: u64, only: &[String]) -> Outcome {
 }
 
 /// Boots the nodes named, or all.
-fn bring_up(
-    app: &App,
-    fresh_tree: bool,
-    timeout: u64,
-    only: &[String],
-    progress: &dyn Progress,
-) -> Outcome<LabReport> {
+fn bring_up(app: &App, wanted: &Up<'_>, progress: &dyn Progress) -> Outcome<LabReport> {
+    let only = wanted.only;
     // Everything that can be wrong is found before anything is started.
     rolesmith_lab::preflight().map_err(|missing| {
         Failure::new(
@@ -234,10 +264,20 @@ fn bring_up(
         }
         seeds.push(project::seed(&plan, &keys, node, Origin::Seed)?);
     }
-    let spec = spec(app, &plan, &seeds)?;
+    let mut spec = spec(app, &plan, &seeds)?;
+    if wanted.baked {
+        for node in &mut spec.nodes {
+            let planned = project::node(&plan, &node.name)?;
+            let layer = bake::tree_of(app, &plan, &keys, planned, progress)?;
+            node.baked = Some(BakedTree {
+                key: layer.sha256,
+                archive: layer.path,
+            });
+        }
+    }
     let options = UpOptions {
-        refresh_tree: fresh_tree,
-        boot_limit: Duration::from_secs(timeout),
+        refresh_tree: wanted.fresh_tree,
+        boot_limit: Duration::from_secs(wanted.timeout),
         only: (!only.is_empty()).then(|| only.to_vec()),
         ..UpOptions::default()
     };
@@ -288,6 +328,7 @@ fn spec(app: &App, plan: &Plan, seeds: &[Seed]) -> Outcome<LabSpec> {
             user_data: user_data::render(seed)?,
             meta_data: cloud_config::meta_data(seed),
             memory_limit: Some(u64::from(node.memory) << 20),
+            baked: None,
         });
     }
     let parse = |text: &str| {

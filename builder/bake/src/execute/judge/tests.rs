@@ -85,6 +85,19 @@ fn a_warning_is_told_once_and_without_secrets() {
 }
 
 #[test]
+fn apt_says_why_it_failed() {
+    let mut left = found("");
+    left.push(Found {
+        path: "var/log/cloud-init-output.log".into(),
+        mode: 0o644,
+        owner: "root:root".into(),
+        bytes: b"Get:1 x\nE: Unable to locate package acme-app\nW: no sandbox\n".to_vec(),
+    });
+    let said = "apt: E: Unable to locate package acme-app";
+    assert_eq!(complaints(&left), [said]);
+}
+
+#[test]
 fn another_data_source_is_a_complaint() {
     let said = judge(&seed(), DataSource::ConfigDrive, &found(""));
     assert_eq!(

@@ -170,7 +170,10 @@ impl Sample {
     fn role(&mut self) {
         self.file(
             "usr/lib/rolesmith/roles/redis.json",
-            &manifest("redis", &["rolesmith-redis.service", "rolesmith-redis.path"]),
+            &manifest(
+                "redis",
+                &["rolesmith-redis.service", "rolesmith-redis.path"],
+            ),
         );
         self.unit(
             "rolesmith-redis.service",
@@ -292,7 +295,9 @@ pub(super) fn manifest(role: &str, units: &[&str]) -> String {
     let units: Vec<String> = units
         .iter()
         .map(|unit| {
-            format!(r#"{{"name": "{unit}", "start": "enrolled", "on_change": "restart", "own": true}}"#)
+            format!(
+                r#"{{"name": "{unit}", "start": "enrolled", "on_change": "restart", "own": true}}"#
+            )
         })
         .collect();
     let units = units.join(", ");

@@ -142,7 +142,7 @@ fn node<'p>(plan: &'p Plan, image: &Image, name: Option<&str>) -> Outcome<&'p No
 }
 
 /// The image of which the node has most.
-fn image_of<'p>(plan: &'p Plan, node: &NodePlan) -> Outcome<&'p Image> {
+pub fn image_of<'p>(plan: &'p Plan, node: &NodePlan) -> Outcome<&'p Image> {
     let fitting = plan
         .images
         .iter()

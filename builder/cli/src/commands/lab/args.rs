@@ -17,6 +17,9 @@ pub enum LabCommand {
         /// Build the minimal root tree anew
         #[arg(long)]
         fresh_tree: bool,
+        /// New nodes have the trees of their images, with everything installed, instead of installing it at their first boot
+        #[arg(long)]
+        baked: bool,
         /// Seconds to wait for all nodes
         #[arg(long, default_value_t = 600)]
         timeout: u64,

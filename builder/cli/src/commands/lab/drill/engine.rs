@@ -17,7 +17,7 @@ use rolesmith_lab::{
 };
 
 use super::{
-    super::{START_LIMIT, bring_up, lab_failure, place, verdict},
+    super::{Up, bring_up, lab_failure, place, verdict},
     database::{Database, Formation},
     step::{Act, Drill, Promotion, Step, Visits, Who},
     web::{Visitors, Web},
@@ -434,7 +434,7 @@ impl Run<'_> {
     fn boot(&mut self, kind: EventKind, node: &str) -> Outcome {
         self.event(kind, format!("{node} boots"), vec![]);
         let only = [node.to_owned()];
-        let report = bring_up(self.setting.app, false, START_LIMIT, &only, &Silent)?;
+        let report = bring_up(self.setting.app, &Up::alone(&only[0]), &Silent)?;
         for complaint in report.nodes.iter().flat_map(|node| node.complaints()) {
             // Units that wait for the rest of the fleet may be among them; whether it becomes healthy is seen in the end.
             self.event(EventKind::Seen, format!("{node}: {complaint}"), vec![]);
