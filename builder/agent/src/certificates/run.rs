@@ -69,7 +69,7 @@ pub enum RunError {
 struct Node {
     setup: Setup,
     settings: Settings,
-    store: Mutex<Store>,
+    store: Arc<Mutex<Store>>,
     peers: Arc<Peers>,
     /// Whether the load balancer is told to send requests here.
     ready: AtomicBool,
@@ -116,12 +116,19 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
         }
     };
     let (peers, events) = Peers::start(material, machine);
-    let challenges = Arc::new(Challenges::new(setup.root.clone(), peers.clone()));
+    let store = Arc::new(Mutex::new(store));
+    let challenges = Challenges::new(
+        setup.root.clone(),
+        peers.clone(),
+        store.clone(),
+        setup.clock,
+    );
+    let challenges = Arc::new(challenges);
     let socket = setup.root.join(challenge::SOCKET);
     let mut serving = tokio::spawn(async move { challenges.serve(&socket).await });
     let node = Arc::new(Node {
         settings,
-        store: Mutex::new(store),
+        store,
         peers,
         ready: AtomicBool::new(false),
         wake: Notify::new(),
