@@ -35,10 +35,7 @@ impl Offer {
     /// Whether it is for exactly these names.
     #[must_use]
     pub fn fits(&self, hosts: &[String]) -> bool {
-        let lower = |names: &[String]| -> BTreeSet<String> {
-            names.iter().map(|name| name.to_ascii_lowercase()).collect()
-        };
-        lower(&self.names) == lower(hosts)
+        names(&self.names) == names(hosts)
     }
 
     /// Whether it takes the place of another one. Total, so that all edges come to the same one: what fits beats what does not, then
@@ -55,6 +52,12 @@ impl Offer {
         };
         rank(self) > rank(other)
     }
+}
+
+/// Names as they are compared: in any order, in capitals or not.
+#[must_use]
+pub fn names(names: &[String]) -> BTreeSet<String> {
+    names.iter().map(|name| name.to_ascii_lowercase()).collect()
 }
 
 /// Why a text is none.

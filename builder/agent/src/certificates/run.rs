@@ -274,6 +274,9 @@ impl Node {
                 .map(|site| site.name.clone())
                 .collect(),
             offers: sites().filter_map(offer).collect(),
+            hosts: sites()
+                .map(|site| (site.name.clone(), site.hosts.clone()))
+                .collect(),
         }
     }
 
@@ -453,7 +456,7 @@ impl Node {
         };
         let candidates: Vec<_> = others
             .iter()
-            .filter(|(_, status)| status.ready)
+            .filter(|(_, status)| status.may_ask(&site.name, &site.hosts))
             .map(|(name, status)| Candidate {
                 failing: status.failing.contains(&site.name),
                 name,
