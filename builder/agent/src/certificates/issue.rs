@@ -5,6 +5,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use super::bundle::{Bundle, BundleError};
 use super::{Settings, Site};
 use crate::files::{self, Root};
@@ -77,7 +80,8 @@ pub fn issue(
         let words: Vec<&str> = words.chain(settings.contact.as_deref()).collect();
         programs.output(&call(&words))
     };
-    if !account.exists() {
+    if !has_key(&account) {
+        aside(&account).map_err(|error| IssueError::Io("the account's key", error))?;
         register()?;
     }
     // A new key for each certificate.
@@ -111,6 +115,20 @@ pub fn issue(
         return Err(IssueError::Names);
     }
     Ok(bundle)
+}
+
+/// Whether there is a key that uacme can read. A machine that lost its power may have left an empty file.
+fn has_key(path: &Path) -> bool {
+    let text = fs::read(path).unwrap_or_default();
+    PrivateKeyDer::from_pem_slice(&text).is_ok_and(|key| !key.secret_der().is_empty())
+}
+
+/// Moves what is no key out of the way; somebody may want to look at it.
+fn aside(path: &Path) -> io::Result<()> {
+    match fs::rename(path, path.with_extension("broken")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the authority does not know the account (RFC 8555, 7.3.1), in the words of uacme.
@@ -157,6 +175,9 @@ mod tests {
     use super::*;
     use crate::program::Ended;
 
+    const ACCOUNT: &str =
+        "-----BEGIN EC PRIVATE KEY-----\nMAAwAA==\n-----END EC PRIVATE KEY-----\n";
+
     /// uacme, as far as files go.
     struct Uacme {
         dir: std::path::PathBuf,
@@ -189,7 +210,7 @@ mod tests {
                 .unwrap();
             };
             if words.contains("new") {
-                put("private/key.pem", "account");
+                put("private/key.pem", ACCOUNT);
             } else if code == 0 {
                 let text = bundle(&self.names, 1, 1);
                 let (key, certificate) = text.split_at(text.find("-----BEGIN CERT").unwrap());
@@ -247,6 +268,29 @@ mod tests {
         assert_eq!(first.unwrap().offer.names.len(), 2);
         let issue = format!("--hook {HOOK} --type EC --no-ocsp issue a.example.com b.example.com");
         assert_eq!(calls, ["--type EC new ops@example.com", &issue, &issue]);
+    }
+
+    #[test]
+    fn what_is_no_key_of_an_account_is_moved_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key.pem");
+        for (text, good) in [
+            (Some(ACCOUNT), true),
+            (Some(""), false),
+            (Some(&ACCOUNT[..40]), false),
+            (Some("\0\0\0\0"), false),
+            (None, false),
+        ] {
+            match text {
+                Some(text) => fs::write(&key, text).unwrap(),
+                None => fs::remove_file(&key).unwrap(),
+            }
+            assert_eq!(has_key(&key), good, "{text:?}");
+        }
+        aside(&key).unwrap();
+        fs::write(&key, "").unwrap();
+        aside(&key).unwrap();
+        assert!(!key.exists() && dir.path().join("key.broken").exists());
     }
 
     #[test]

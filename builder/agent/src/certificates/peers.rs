@@ -74,8 +74,11 @@ pub enum Answer {
 pub struct Status {
     /// Whether the load balancer is told to send requests to it.
     pub ready: bool,
-    /// Sites for which it has failed lately.
+    /// Sites for which it has failed lately. For agents of before, which know no [`Status::turns`].
     pub failing: Vec<String>,
+    /// How often it has had its turn to ask for a site's certificate, and failed. What is not there was never tried.
+    #[serde(default)]
+    pub turns: BTreeMap<String, u32>,
     /// Its certificates by site.
     pub offers: BTreeMap<String, Offer>,
     /// The names that its settings have for each site. Agents of before say nothing.

@@ -266,13 +266,14 @@ impl Node {
             let bundle = store.bundle(&site.name)?;
             Some((site.name.clone(), bundle.offer.clone()))
         };
-        let failing = |site: &&Site| store.attempts(&site.name).failing();
+        let turns: BTreeMap<_, _> = sites()
+            .map(|site| (site.name.clone(), store.attempts(&site.name).turns()))
+            .filter(|(_, turns)| *turns > 0)
+            .collect();
         Status {
             ready: self.ready.load(Ordering::Relaxed),
-            failing: sites()
-                .filter(failing)
-                .map(|site| site.name.clone())
-                .collect(),
+            failing: turns.keys().cloned().collect(),
+            turns,
             offers: sites().filter_map(offer).collect(),
             hosts: sites()
                 .map(|site| (site.name.clone(), site.hosts.clone()))
@@ -451,14 +452,14 @@ impl Node {
         let attempts = self.store().attempts(&site.name);
         let material = self.peers.material();
         let me = Candidate {
-            failing: attempts.failing(),
+            turns: attempts.turns(),
             name: &material.identity.node,
         };
         let candidates: Vec<_> = others
             .iter()
             .filter(|(_, status)| status.may_ask(&site.name, &site.hosts))
             .map(|(name, status)| Candidate {
-                failing: status.failing.contains(&site.name),
+                turns: status.turns.get(&site.name).copied().unwrap_or(0),
                 name,
             })
             .collect();
