@@ -50,14 +50,15 @@ fn give(root: &Root, site: &Site, now: u64) -> Result<bool, String> {
         return Ok(false);
     };
     let new = Bundle::parse(&text).map_err(|error| error.to_string())?;
-    if !new.offer.fits(&site.hosts) || new.offer.not_after <= now {
+    if !new.offer.fits(&site.hosts) || !new.offer.sound(now) {
         return Ok(false);
     }
     let path = root.join(SITES).join(format!("{}.pem", site.name));
     let has = files::read(&path).map_err(|error| error.to_string())?;
-    // What it has may be the one that the machine made for itself, or nothing that can be read.
+    // What it has may be the one that the machine made for itself, or nothing that can be read or believed.
     let better = has
         .and_then(|text| Bundle::parse(&text).ok())
+        .filter(|has| has.offer.sound(now))
         .is_none_or(|has| new.offer.beats(&has.offer, &site.hosts));
     if better {
         files::write(&path, new.pem.as_bytes(), Access::PRIVATE)

@@ -69,6 +69,27 @@ pub const fn alone(need: Need, missing_since: u64, now: u64) -> bool {
     }
 }
 
+/// What others have for a site and is better than its own, the best first. Several may have the same, and some may not keep what they
+/// promise.
+#[must_use]
+pub fn better<'a>(
+    own: Option<&Offer>,
+    others: impl IntoIterator<Item = (&'a str, &'a Offer)>,
+    hosts: &[String],
+    now: u64,
+) -> Vec<(&'a str, &'a Offer)> {
+    let mut better: Vec<_> = others
+        .into_iter()
+        .filter(|(_, offer)| offer.fits(hosts) && offer.sound(now))
+        .filter(|(_, offer)| own.is_none_or(|own| offer.beats(own, hosts)))
+        .collect();
+    better.sort_by(|(_, one), (_, other)| {
+        let beats = |one: &Offer, other: &Offer| one.beats(other, hosts);
+        beats(other, one).cmp(&beats(one, other))
+    });
+    better
+}
+
 /// An edge as one that could ask for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate<'a> {
@@ -198,6 +219,29 @@ mod tests {
             order.push(me);
         }
         assert_eq!(order, [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn the_best_that_may_be_believed_comes_first_and_all_that_have_it() {
+        let site = hosts(&["shop.example.com"]);
+        let now = 100 * DAY;
+        let (old, new) = (offer(90 * DAY, 180 * DAY), offer(95 * DAY, 185 * DAY));
+        let (later, longer) = (offer(200 * DAY, 290 * DAY), offer(96 * DAY, 9000 * DAY));
+        let others = [
+            ("a", &old),
+            ("b", &later),
+            ("c", &new),
+            ("d", &longer),
+            ("e", &new),
+        ];
+        let names = |own, hosts: &[String]| -> Vec<_> {
+            let better = better(own, others, hosts, now);
+            better.into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names(None, &site), ["c", "e", "a"]);
+        assert_eq!(names(Some(&old), &site), ["c", "e"]);
+        assert!(names(Some(&new), &site).is_empty());
+        assert!(names(None, &hosts(&["www.example.com"])).is_empty());
     }
 
     #[test]

@@ -12,12 +12,12 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, Offer};
 use super::challenge::{self, Challenges};
 use super::issue::issue;
 use super::lease::{self, majority};
 use super::peers::{self, Answer, Peers, Request, Status};
-use super::plan::{Attempts, Candidate, Need, alone, need, turn};
+use super::plan::{Attempts, Candidate, Need, alone, better, need, turn};
 use super::report::{Report, SiteReport};
 use super::store::{self, Store};
 use super::{Settings, Site};
@@ -95,7 +95,8 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     });
     let settings = Settings::load(&setup.root).map_err(RunError::Settings)?;
     let dir = setup.root.join(store::DIR);
-    let store = Store::open(&dir, &settings);
+    let mut store = Store::open(&dir, &settings);
+    store.forget((setup.clock)());
     let machine = machine(&setup.root, &dir)?;
     let mut told = String::new();
     let (material, mut stamps) = loop {
@@ -353,40 +354,44 @@ impl Node {
     /// Takes what others have and is better.
     async fn take(&self, others: &BTreeMap<String, Status>) {
         for site in &self.settings.sites {
-            let mut best = self.store().bundle(&site.name).map(|b| b.offer.clone());
-            let mut from = None;
-            for (name, status) in others {
-                let Some(offer) = status.offers.get(&site.name) else {
-                    continue;
-                };
-                let better = best
-                    .as_ref()
-                    .is_none_or(|best| offer.beats(best, &site.hosts));
-                if better && offer.fits(&site.hosts) && offer.not_after > self.now() {
-                    best = Some(offer.clone());
-                    from = Some(name);
-                }
-            }
-            let Some(from) = from else { continue };
-            let request = Request::Fetch {
-                site: site.name.clone(),
-            };
-            let Some(Answer::Certificate { pem: Some(pem) }) = self.peers.ask(from, &request).await
-            else {
-                continue;
-            };
-            match Bundle::parse(pem.as_bytes()) {
-                Ok(bundle) => {
-                    let end = bundle.offer.not_after;
-                    if self.keep(site, bundle) {
-                        self.log(&format!(
-                            "{}: took the certificate of {from}, good until {end}",
-                            site.name
-                        ));
+            let own = self.store().bundle(&site.name).map(|b| b.offer.clone());
+            let offers = others.iter().filter_map(|(name, status)| {
+                let offer = status.offers.get(&site.name)?;
+                Some((name.as_str(), offer))
+            });
+            // Who does not give what it offers is passed over: the next one may have the same, or the next best.
+            for (from, offer) in better(own.as_ref(), offers, &site.hosts, self.now()) {
+                match self.fetch(site, from, offer).await {
+                    Ok(bundle) => {
+                        let end = bundle.offer.not_after;
+                        if self.keep(site, bundle) {
+                            self.log(&format!(
+                                "{}: took the certificate of {from}, good until {end}",
+                                site.name
+                            ));
+                        }
+                        break;
                     }
+                    Err(why) => self.log(&format!("{}: what {from} has: {why}", site.name)),
                 }
-                Err(why) => self.log(&format!("{}: what {from} has: {why}", site.name)),
             }
+        }
+    }
+
+    /// Has an edge give what it offers.
+    async fn fetch(&self, site: &Site, from: &str, offer: &Offer) -> Result<Bundle, String> {
+        let request = Request::Fetch {
+            site: site.name.clone(),
+        };
+        let Some(Answer::Certificate { pem: Some(pem) }) = self.peers.ask(from, &request).await
+        else {
+            return Err("it does not give it".into());
+        };
+        let bundle = Bundle::parse(pem.as_bytes()).map_err(|error| error.to_string())?;
+        if bundle.offer.print == offer.print {
+            Ok(bundle)
+        } else {
+            Err("it gives another one than it offers".into())
         }
     }
 
@@ -535,7 +540,8 @@ impl Node {
                     return Ok(());
                 }
                 (
-                    "what the authority gave is not better than what was there".to_owned(),
+                    "what the authority gave is not better than what was there, or not for now"
+                        .to_owned(),
                     false,
                 )
             }
