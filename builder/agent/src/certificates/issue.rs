@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -16,7 +16,7 @@ use crate::program::{Call, ProgramError, Programs};
 /// Writes the answer to a challenge where [`super::challenge`] finds it.
 pub const HOOK: &str = "/usr/lib/rolesmith/certificates/hook";
 
-/// How long uacme may take. An authority takes seconds; the lease ends later.
+/// How long one call of uacme may take. An authority takes seconds.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Why there is no certificate.
@@ -31,6 +31,9 @@ pub enum IssueError {
     /// What came is no certificate for the key that was made.
     #[error("what the authority gave: {0}")]
     Bundle(#[from] BundleError),
+    /// The lease does not last any longer.
+    #[error("the time for which nobody else asks is over")]
+    Late,
     /// It is for other names.
     #[error("the authority gave a certificate for other names than those of the site")]
     Names,
@@ -44,7 +47,14 @@ impl IssueError {
     }
 }
 
-/// Asks for a certificate with a new key. `dir` is where uacme keeps this edge's account.
+/// How long a call may take with so much time left; nothing when that is over. No call outlasts the lease: somebody else may
+/// have it then.
+#[must_use]
+pub fn within(left: Duration) -> Option<Duration> {
+    Some(left.min(LIMIT)).filter(|limit| !limit.is_zero())
+}
+
+/// Asks for a certificate with a new key. `dir` is where uacme keeps this edge's account, and nothing is asked after `deadline`.
 ///
 /// Each edge has an account of its own, so that no account's key ever leaves the machine that made it; authorities bind neither
 /// certificates nor names to accounts unless a domain's owner asks for it (RFC 8657).
@@ -57,6 +67,7 @@ pub fn issue(
     dir: &Path,
     settings: &Settings,
     site: &Site,
+    deadline: Instant,
 ) -> Result<Bundle, IssueError> {
     let conf = dir.to_string_lossy().into_owned();
     let first = site.hosts.first().map_or("", String::as_str);
@@ -69,16 +80,19 @@ pub fn issue(
             "--acme-url",
             &settings.directory,
         ];
-        Call::new(["/usr/bin/uacme"])
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = within(left).ok_or(IssueError::Late)?;
+        let call = Call::new(["/usr/bin/uacme"])
             .args(fixed)
             .args(words.iter().copied())
-            .limit(LIMIT)
+            .limit(limit);
+        programs.output(&call).map_err(IssueError::from)
     };
     let account = dir.join("private/key.pem");
     let register = || {
         let words = ["--type", "EC", "new"].into_iter();
         let words: Vec<&str> = words.chain(settings.contact.as_deref()).collect();
-        programs.output(&call(&words))
+        call(&words)
     };
     if !has_key(&account) {
         aside(&account).map_err(|error| IssueError::Io("the account's key", error))?;
@@ -96,16 +110,15 @@ pub fn issue(
         .map_err(|error| IssueError::Io("challenges", error))?;
     let mut words = vec!["--hook", HOOK, "--type", "EC", "--no-ocsp", "issue"];
     words.extend(site.hosts.iter().map(String::as_str));
-    let mut result = programs.output(&call(&words));
+    let mut result = call(&words);
     if result.as_ref().is_err_and(unknown) {
         // Another authority than before, or one that forgot those that it had not heard of for long.
         fs::remove_file(&account).map_err(|error| IssueError::Io("the account's key", error))?;
         register()?;
-        result = programs.output(&call(&words));
+        result = call(&words);
     }
-    let bundle = result
-        .map_err(IssueError::from)
-        .and_then(|_| gather(programs, &private.join("key.pem"), &public.join("cert.pem")));
+    let bundle =
+        result.and_then(|_| gather(programs, &private.join("key.pem"), &public.join("cert.pem")));
     // It is kept elsewhere, or useless.
     for made in [&private, &public] {
         let _ = remove(made);
@@ -132,7 +145,7 @@ fn aside(path: &Path) -> io::Result<()> {
 }
 
 /// Whether the authority does not know the account (RFC 8555, 7.3.1), in the words of uacme.
-fn unknown(error: &ProgramError) -> bool {
+fn unknown(error: &IssueError) -> bool {
     let text = error.to_string();
     text.contains("no account associated with") || text.contains("acme:error:accountDoesNotExist")
 }
@@ -172,6 +185,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::super::bundle::testing::bundle;
+    use super::super::lease;
     use super::*;
     use crate::program::Ended;
 
@@ -184,6 +198,7 @@ mod tests {
         names: Vec<&'static str>,
         fails: Option<&'static str>,
         calls: Mutex<Vec<String>>,
+        limits: Mutex<Vec<Duration>>,
     }
 
     impl Programs for Uacme {
@@ -218,6 +233,7 @@ mod tests {
                 put("a.example.com/cert.pem", certificate);
             }
             self.calls.lock().unwrap().push(words);
+            self.limits.lock().unwrap().push(call.limit);
             Ok(Ended {
                 code: Some(code),
                 stdout: String::new(),
@@ -250,11 +266,16 @@ mod tests {
             names: names.to_vec(),
             fails,
             calls: Mutex::default(),
+            limits: Mutex::default(),
         };
         let (settings, root) = (settings(), Root::at(dir.path()));
         let site = &settings.sites[0];
-        let first = issue(&uacme, &root, &uacme.dir, &settings, site);
-        let _ = issue(&uacme, &root, &uacme.dir, &settings, site);
+        let deadline = Instant::now() + Duration::from_secs(lease::USE);
+        let ask = || issue(&uacme, &root, &uacme.dir, &settings, site, deadline);
+        let first = ask();
+        let _ = ask();
+        let limits = uacme.limits.lock().unwrap().clone();
+        assert!(limits.iter().all(|limit| *limit <= LIMIT), "{limits:?}");
         assert!(
             !uacme.dir.join("private/a.example.com").exists(),
             "no key stays there"
@@ -308,6 +329,32 @@ mod tests {
                 .count(),
             3
         );
+    }
+
+    #[test]
+    fn nothing_is_asked_without_the_lease() {
+        let seconds = Duration::from_secs;
+        for (left, limit) in [
+            (lease::USE, Some(240)),
+            (240, Some(240)),
+            (30, Some(30)),
+            (0, None),
+        ] {
+            assert_eq!(within(seconds(left)), limit.map(seconds), "{left}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let uacme = Uacme {
+            dir: dir.path().join("acme"),
+            names: vec!["a.example.com"],
+            fails: None,
+            calls: Mutex::default(),
+            limits: Mutex::default(),
+        };
+        let (settings, root) = (settings(), Root::at(dir.path()));
+        let site = &settings.sites[0];
+        let late = issue(&uacme, &root, &uacme.dir, &settings, site, Instant::now());
+        assert!(matches!(late, Err(IssueError::Late)));
+        assert!(uacme.calls.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -479,12 +479,14 @@ impl Node {
                 .and_then(|s| s.problem.clone());
             return Err(before.unwrap_or_else(|| "the last attempt failed".into()));
         }
+        // From before anybody is asked: what others promise lasts longer, whenever the question came to them.
+        let deadline = Instant::now() + Duration::from_secs(lease::USE);
         let voters = material.others().count() + 1;
         let (granted, refused) = self.lease(me.name).await;
         let enough =
             granted >= majority(voters) || refused == 0 && alone(need, missing_since, self.now());
         let result = if enough {
-            self.obtain(site, attempts).await
+            self.obtain(site, attempts, deadline).await
         } else {
             Err(format!(
                 "{granted} of {voters} edges promise that no other one asks"
@@ -514,7 +516,12 @@ impl Node {
     }
 
     /// With the lease: asks the authority, unless somebody had it just before.
-    async fn obtain(self: &Arc<Self>, site: &Site, attempts: Attempts) -> Result<(), String> {
+    async fn obtain(
+        self: &Arc<Self>,
+        site: &Site,
+        attempts: Attempts,
+        deadline: Instant,
+    ) -> Result<(), String> {
         let others = self.ask_status().await;
         self.take(&others).await;
         if matches!(self.need(site), Need::Nothing { .. }) {
@@ -529,7 +536,14 @@ impl Node {
         let issued = tokio::task::spawn_blocking(move || {
             let root = &node.setup.root;
             let dir = root.join(store::DIR).join("acme");
-            issue(&program::Machine, root, &dir, &node.settings, &wanted)
+            issue(
+                &program::Machine,
+                root,
+                &dir,
+                &node.settings,
+                &wanted,
+                deadline,
+            )
         })
         .await;
         let (why, limited) = match issued {
