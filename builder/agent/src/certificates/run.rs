@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::bundle::{Bundle, Offer};
 use super::challenge::{self, Challenges};
+use super::install::{served, unserved};
 use super::issue::issue;
 use super::lease::{self, majority};
 use super::peers::{self, Answer, Peers, Request, Status};
@@ -139,8 +140,6 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     tokio::spawn(node.clone().serve(events));
     let mut jitter =
         Jitter::new(random().map_err(|error| RunError::System("/dev/urandom", error))?);
-    // Whatever is there already: nginx may have lost it.
-    node.announce();
     let mut seen = false;
     loop {
         node.follow(&mut stamps);
@@ -575,6 +574,7 @@ impl Node {
         let now = self.now();
         let mut pause = PAUSE.1;
         let mut report = self.report();
+        let (served, mut give) = (served(&self.setup.root), false);
         for site in &self.settings.sites {
             let wait = match self.need(site) {
                 Need::Nothing { until } => Duration::from_secs(until.saturating_sub(now).max(1)),
@@ -585,7 +585,18 @@ impl Node {
             let bundle = store.bundle(&site.name);
             let entry: &mut SiteReport = report.sites.entry(site.name.clone()).or_default();
             entry.certificate = bundle.map(|bundle| bundle.offer.clone());
+            let lacks = bundle.is_some_and(|bundle| {
+                unserved(&bundle.offer, served.get(&site.name), &site.hosts, now)
+            });
+            let since = entry.unserved_since.unwrap_or(now);
+            entry.unserved_since = lacks.then_some(since);
+            give |= lacks;
             entry.ocsp = bundle.is_some_and(|bundle| bundle.ocsp);
+        }
+        if give {
+            // At each look, until it has it: who is to give it may have been at work when it was told, or nginx was not ready.
+            self.announce();
+            pause = pause.min(PAUSE.0);
         }
         report.write(&self.setup.root);
         let text = report.lines();
