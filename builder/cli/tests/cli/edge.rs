@@ -181,6 +181,27 @@ fn connections_are_upgraded_where_the_route_says_so_and_nowhere_else() {
 }
 
 #[test]
+fn behind_a_load_balancer_no_jail_of_the_edge_bans_in_the_firewall() {
+    for balanced in [true, false] {
+        let text = file(&pair(balanced), "base/jail.conf");
+        let mut jails = 0;
+        for jail in text.split("\n[").filter(|jail| jail.starts_with("nginx-")) {
+            assert_eq!(jail.contains("rolesmith-requests"), balanced, "{jail}");
+            assert_eq!(jail.contains("rolesmith-ipset"), !balanced, "{jail}");
+            jails += 1;
+        }
+        assert_eq!(jails, 7, "{text}");
+        // And none of them counts for a ban that closes everything.
+        let (_, recidive) = text.split_once("\n[recidive]").expect("there is one");
+        let recidive = recidive.split("\n[").next().expect("its lines");
+        assert!(
+            recidive.contains("rolesmith-recidive[jails=others]"),
+            "{recidive}"
+        );
+    }
+}
+
+#[test]
 #[ignore = "needs nginx"]
 fn the_example_of_both_suites_starts() {
     for suite in ["trixie", "bookworm"] {
