@@ -208,6 +208,8 @@ pub fn roles(
     let mut mmdebstrap = mmdebstrap(epoch, &scratch);
     mmdebstrap
         .arg("--variant=custom")
+        // The seal does it: apt would leave directories that belong to another user for root than for everybody else.
+        .arg("--skip=cleanup/apt")
         .arg(format!("--setup-hook=tar-in {} /", shell_word(base)))
         .arg(format!("--setup-hook={}", roles.script()));
     if !roles.packages.is_empty() {

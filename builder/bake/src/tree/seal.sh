@@ -104,6 +104,7 @@ rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/99mmdeb
 if [ -n "$sources" ]; then
     printf '%s\n' "$sources" >"$root/etc/apt/sources.list.d/debian.sources"
 fi
+# apt gives these directories to a user of its own when it first needs them.
 rm -rf "$root/var/lib/cloud" "$root/var/lib/apt/lists" "$root/var/cache/apt" "$root/var/cache/man"
 mkdir -p "$root/var/lib/apt/lists/partial" "$root/var/cache/apt/archives/partial"
 rm -f "$root/var/cache/ldconfig/aux-cache"

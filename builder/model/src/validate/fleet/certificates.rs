@@ -132,7 +132,34 @@ impl Check<'_> {
                 "write \"letsencrypt\", \"staging\", \"lab\", or the https:// URL of an authority's directory",
             );
         }
+        if let Some(acme) = &entry.acme
+            && !file.sites.is_empty()
+        {
+            self.untrusted(acme);
+        }
         (url, lab)
+    }
+
+    /// Authorities for tries, with which a site looks ready and is not.
+    fn untrusted(&mut self, acme: &Spanned<String>) {
+        let place = Place::new(self.id, acme.span());
+        match acme.get_ref().as_str() {
+            "staging" => self.findings.warning(
+                "fleet::certificates-untrusted",
+                place,
+                "no browser trusts certificates of \"staging\"",
+                "it is Let's Encrypt's environment for tests",
+                "leave the line out once the tests are over",
+            ),
+            "lab" => self.findings.advice(
+                "fleet::certificates-lab",
+                place,
+                "no browser trusts certificates of \"lab\"",
+                "outside the lab there is nobody who would give them",
+                "leave the line out where the sites' names are the internet's: Let's Encrypt is asked then",
+            ),
+            _ => {}
+        }
     }
 
     /// Names of the internet's own: an authority that everybody trusts signs for no others.
