@@ -60,11 +60,12 @@ impl Asked {
         let until = Instant::now() + patience;
         let mut stream = TcpStream::connect_timeout(&self.address, patience)?;
         stream.set_write_timeout(Some(patience))?;
-        write!(
-            stream,
+        // In one piece: a program may answer before it has read all, and be gone.
+        let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: rolesmith-agent\r\nConnection: close\r\n\r\n",
             self.path, self.address
-        )?;
+        );
+        stream.write_all(request.as_bytes())?;
         let mut head = [0; 7];
         let mut length = 0;
         while length < head.len() {

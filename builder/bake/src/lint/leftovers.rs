@@ -88,15 +88,15 @@ pub(super) const LINTS: &[Lint] = &[
     },
     Lint {
         name: "log",
-        rule: "/var/log has no files",
+        rule: "/var/log has no files with anything in them",
         why: "They tell of the machine that baked, differ from build to build, and would be shipped to the log servers.",
-        help: "remove the files below /var/log, and leave the directories",
+        help: "empty the files below /var/log; some programs do not start without theirs",
         check: |look| {
             // systemd's README is a link.
             let files = look
                 .tree
                 .below("var/log")
-                .filter(|(_, entry)| entry.is_file());
+                .filter(|(_, entry)| entry.is_file() && entry.size > 0);
             look.say_all(
                 files.map(|(path, _)| path),
                 "a log from before the first boot",

@@ -58,7 +58,7 @@ fn no_lint_is_without_a_failing_tree() {
 fn a_lint_does_not_say_a_thing_a_thousand_times() {
     let mut sample = Sample::good();
     for number in 0..1000 {
-        sample.file(&format!("var/log/{number}.log"), "");
+        sample.file(&format!("var/log/{number}.log"), "a line\n");
     }
     let findings = look(&read(&sample), &expected());
     assert_eq!(findings.len(), 10);

@@ -91,7 +91,7 @@ pub(super) const FAILING: &[(&str, &str, Spoil)] = &[
         tree.file("root/.ssh/id_ed25519", "key")
     }),
     ("log", "/var/log/dpkg.log", |tree, _| {
-        tree.file("var/log/dpkg.log", "")
+        tree.file("var/log/dpkg.log", "status installed\n")
     }),
     ("transient-file", "/run/lock/x", |tree, _| {
         tree.file("run/lock/x", "")
