@@ -189,6 +189,6 @@ mod tests {
         let mut shell = command("sh");
         shell.args(["-c", "cat; echo why >&2; exit 3"]);
         let error = run("sh", &mut shell, Some(b"in")).unwrap_err().to_string();
-        assert_eq!(error, "sh failed (exit status: 3):\nwhy");
+        assert_eq!(error, "sh failed (exit status: 3):\nin\nwhy");
     }
 }
