@@ -7,6 +7,8 @@ use std::{
 
 use rolesmith_formats::gpt::{BootError, GptError};
 
+use crate::lint::{Finding, TreeError};
+
 /// Why an image could not be baked. Nothing stands under a final name that is not whole.
 #[derive(Debug, thiserror::Error)]
 pub enum BakeError {
@@ -72,6 +74,23 @@ pub enum BakeError {
         /// MiB of the file system.
         available: u64,
     },
+    /// The archive of a tree cannot be read.
+    #[error("{}: {source}", path.display())]
+    Tree {
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        source: TreeError,
+    },
+    /// The finished tree must not become an image.
+    #[error(
+        "the tree must not become an image; its lints found{}",
+        listed(findings)
+    )]
+    Unclean {
+        /// What the lints found, at least one.
+        findings: Vec<Finding>,
+    },
     /// The partition table.
     #[error(transparent)]
     Table(#[from] GptError),
@@ -81,6 +100,14 @@ pub enum BakeError {
     /// The signature.
     #[error("the checksums could not be signed: {0}")]
     Sign(String),
+}
+
+/// Each finding with its way out.
+fn listed(findings: &[Finding]) -> String {
+    let lines = findings
+        .iter()
+        .map(|finding| format!("\n  {finding}\n    help: {}", finding.help));
+    lines.collect()
 }
 
 fn said(output: &str) -> String {
@@ -125,6 +152,10 @@ impl BakeError {
             }
             Self::Unfit { .. } => "remove the tools tree named above, so that it is made anew".into(),
             Self::Corrupt { path } => format!("remove {} and bake again", path.display()),
+            Self::Tree { path, .. } => format!("remove {} and bake again", path.display()),
+            Self::Unclean { .. } => {
+                "mend the role or the image.toml that brings it; docs/image-lints.md says what each lint looks for".into()
+            }
             Self::TooSmall { .. } => "raise `size` under [disk] in image.toml".into(),
             Self::Table(_) | Self::Boot(_) => "this is an error of rolesmith: please report it".into(),
             Self::Sign(_) => "see whether the fleet's signing key is at hand".into(),

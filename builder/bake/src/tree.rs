@@ -23,12 +23,32 @@ use crate::{
 /// Raised when what is done to a tree changes, so that layers made before are made anew.
 pub const RECIPE: u32 = 3;
 
+/// Before anything but the essential packages is installed.
+const EARLY: &str = include_str!("tree/early.sh");
 /// After Debian is installed.
 const BASE: &str = include_str!("tree/base.sh");
 /// Before the roles are installed.
 const PREPARE: &str = include_str!("tree/prepare.sh");
 /// After everything is installed.
 const SEAL: &str = include_str!("tree/seal.sh");
+
+/// What of packages is left out, as dpkg(1) has it: manuals, translations, and boot loaders for what is no disk. Licences stay.
+const EXCLUDED: [&str; 14] = [
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-include=/usr/share/locale/locale.alias",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/lib/grub/x86_64-efi/monolithic/*",
+    "path-exclude=/usr/lib/grub/x86_64-efi-signed/gcdx64*",
+    "path-exclude=/usr/lib/grub/x86_64-efi-signed/grubnetx64*",
+    "path-exclude=/usr/share/grub/ascii.pf2",
+    "path-exclude=/usr/share/grub/euro.pf2",
+    "path-exclude=/usr/share/bug/*",
+    "path-exclude=/usr/share/doc-base/*",
+];
 
 /// Where packages come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,8 +114,17 @@ fn assignments(variables: &[(&str, &str)]) -> String {
 pub fn base_key(key: &mut Key, suite: &str, packages: &[String]) {
     key.add(RECIPE.to_string());
     key.add(suite);
+    key.add(early(packages));
     key.add(BASE);
     packages.iter().for_each(|package| key.add(package));
+}
+
+fn early(packages: &[String]) -> String {
+    let kernel = packages
+        .iter()
+        .find(|name| name.starts_with("linux-image-"));
+    let kernel = kernel.map_or("", String::as_str);
+    assignments(&[("kernel", kernel), ("excluded", &EXCLUDED.join("\n"))]) + EARLY
 }
 
 /// Writes Debian's tree.
@@ -114,6 +143,9 @@ pub fn base(
     mmdebstrap
         .arg("--variant=apt")
         .arg(format!("--include={}", packages.join(",")))
+        // The essential packages are unpacked before there is a configuration of dpkg.
+        .args(EXCLUDED.map(|option| format!("--dpkgopt={option}")))
+        .arg(format!("--essential-hook={}", early(packages)))
         .arg(format!("--customize-hook={BASE}"));
     finish(mmdebstrap, suite, origin, &scratch, to)?;
     add_dev(to, epoch).map_err(BakeError::file("write", to))

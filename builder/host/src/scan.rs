@@ -127,6 +127,12 @@ impl SecretScan {
         })
     }
 
+    /// Bytes of the longest pattern. Whoever scans a file in pieces has them overlap by one less.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.automaton.max_pattern_len()
+    }
+
     /// Refuses bytes that hold a secret. `place` names them for people.
     ///
     /// # Errors

@@ -61,6 +61,9 @@ for platform in i386-pc x86_64-efi; do
     fi
 done
 
+# Upgrades of GRUB install it, for a BIOS and for UEFI: grub-cloud-amd64 does so where this is there.
+: >"$root/etc/grub.d/enable_cloud"
+
 # --- where the seed is
 
 cat >"$root/etc/cloud/cloud.cfg.d/90_image.cfg" <<END
@@ -93,7 +96,11 @@ rm -f "$root/etc/ssl/private/ssl-cert-snakeoil.key" "$root/etc/ssl/certs/ssl-cer
 rm -f "$root/var/lib/systemd/random-seed" "$root/var/lib/systemd/credential.secret"
 rm -f "$root/etc/hostname" "$root/etc/.pwd.lock" "$root/etc/resolv.conf"
 ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+# mmdebstrap's options: what apt does on the machine is for packages to say.
+rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
 rm -f "$root/etc/apt/sources.list" "$root/etc/apt/sources.list.d"/0000*
+# Options for this installation alone: no machine's dpkg should do without syncing.
+rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
 if [ -n "$sources" ]; then
     printf '%s\n' "$sources" >"$root/etc/apt/sources.list.d/debian.sources"
 fi
