@@ -34,7 +34,7 @@ fn seed(suite: Suite) -> Seed {
         ],
         masked_units: vec!["redis-server.service".into()],
         debconf: vec!["postfix postfix/main_mailer_type select No configuration".into()],
-        packages: Vec::new(),
+        packages: vec!["acme-base".into()],
         admin_ssh_keys: vec![
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFVbg0rRyyWW1Yv0k0fXbpA9zWGfQ1kWc0AK9q3kK2dQ \"me\" # 1".into(),
         ],
