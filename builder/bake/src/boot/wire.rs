@@ -163,6 +163,8 @@ mod tests {
         // And who comes again is on the network again.
         let again = plug(&wire, 1);
         machines[0].send(b"welcome").unwrap();
-        assert_eq!(receive(&again), b"welcome");
+        // What was on its way when it came may be before it.
+        let arrived = (0..=50).map(|_| receive(&again));
+        assert!(arrived.into_iter().any(|frame| frame == b"welcome"));
     }
 }
