@@ -81,13 +81,17 @@ drill:
 test:
 	builder/setup test
 	$(MAKE) test-fast
-	$(MAKE) test-publish test-services test-redis test-example test-edge test-nodes
+	$(MAKE) test-publish test-seeds test-services test-redis test-example test-edge test-nodes
 
 test-fast:
 	cargo test --locked --workspace
 
 test-publish:
 	cargo test --locked --package rolesmith-host --test publish -- --ignored --skip child_
+
+# Seeds, executed by the cloud-init of both suites, in trees of Debian that stay in target/ (600 MB).
+test-seeds:
+	cargo test --locked --package rolesmith-bake --test execute -- --ignored --test-threads=1
 
 # The real npm and yarn of both suites, in trees of Debian that stay in target/ (1.5 GB); they need the npm registry.
 test-services:
@@ -146,6 +150,7 @@ test-all: test deb
 	$(MAKE) root-test NAME=capture
 	$(MAKE) root-test NAME=redis FILTER=bookworm
 	$(MAKE) root-test NAME=mail
+	$(MAKE) root-test NAME=lab_baked
 	$(MAKE) test-web
 
 # The example's shop in a real browser (Debian's chromium, 500 MB with its libraries), and what TLS, the nodes' units and their memory
@@ -182,4 +187,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-services test-redis test-example test-edge test-nodes test-web image-test qemu-drill root-test test-all lint bench clean
+.PHONY: help build agent-deb deb tour demo demo-down drill idle test test-fast test-simulator test-publish test-seeds test-services test-redis test-example test-edge test-nodes test-web image-test qemu-drill root-test test-all lint bench clean

@@ -7,7 +7,7 @@ use rolesmith_bake::boot::{DataSource, Firmware, Fleet as Machines, FleetSpec, M
 use rolesmith_tests::{
     Fleet,
     baked::{EXAMPLE, guest, image, published, repository},
-    bare::step,
+    bare::{say, step},
     work_dir,
 };
 
@@ -44,7 +44,7 @@ fn an_image_boots_with_a_bios_and_with_uefi_and_joins_the_fleet() {
     ]);
     let text = String::from_utf8(output.stdout).expect("JSON is text");
     let reports: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
-    println!("{:#}", reports["boots"]);
+    say(format_args!("{:#}", reports["boots"]));
     let told: Vec<_> = reports["boots"]
         .as_array()
         .expect("a list")
@@ -102,7 +102,7 @@ fn a_machine_boots_again_after_its_kernel_and_boot_loader_were_installed_anew() 
         let before = machine.shell(identity, LIMIT).expect("it answers");
         step("the kernel and the boot loader are installed anew", || {
             let said = machine.shell(UPGRADE, LIMIT).expect("they are");
-            println!("{said}");
+            say(format_args!("{said}"));
         });
         // The connection ends with the machine: what ssh says of that is no news.
         let _ = machine.shell("systemctl --no-block reboot", LIMIT);

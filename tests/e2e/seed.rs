@@ -31,6 +31,24 @@ fn both_suites_cloud_init_accept_every_seed() {
     }
 }
 
+/// `check --execute` takes the example's seeds, which the cloud-init of their own suite executes without a warning.
+#[test]
+#[ignore = "needs root: runs cloud-init in root trees"]
+fn the_examples_seeds_are_executed_without_a_warning() {
+    for suite in ["bookworm", "trixie"] {
+        let fleet = example(&format!("seed-executed-{suite}"), suite);
+        fleet.run(&["user-data", "app-1"]);
+        let said = text(&fleet.run(&["check", "--execute"]).stderr);
+        assert!(said.contains("The fleet acme is sound"), "{said}");
+        // It was executed both ways, and it says what was not tried.
+        assert!(
+            said.contains("app-3: ConfigDrive") && said.contains("app-3: NoCloud"),
+            "{said}"
+        );
+        assert!(said.contains("Nothing is published"), "{said}");
+    }
+}
+
 /// The same inputs, keys and identity give the same seed; a replacement gets another identity and another instance id.
 #[test]
 #[ignore = "needs root: belongs to the tests of seeds"]

@@ -156,6 +156,12 @@ impl Fleet {
     }
 }
 
+/// Says something while a long test is at work.
+pub fn say(text: impl std::fmt::Display) {
+    // Whoever closed standard error does not want to hear of it.
+    let _ = writeln!(std::io::stderr(), "    {text}");
+}
+
 /// Does a part of a long test, and says how long it took.
 pub fn step<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let begin = Instant::now();

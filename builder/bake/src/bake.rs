@@ -20,6 +20,9 @@ use crate::{
     tree::{self, Origin, Roles, Seal},
 };
 
+/// Signs bytes: gives an armored detached signature, or says why there is none.
+pub type Sign<'a> = dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String> + 'a;
+
 /// Everything that an image is made from.
 pub struct Inputs<'a> {
     /// The image.
@@ -41,7 +44,7 @@ pub struct Inputs<'a> {
     /// apt's sources of the finished image beside the fleet's own.
     pub sources: Option<String>,
     /// Signs bytes: an armored detached signature.
-    pub sign: &'a dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String>,
+    pub sign: &'a Sign<'a>,
     /// Looks at the finished tree, and complains where it must not become an image.
     pub judge: &'a dyn Fn(&Layer) -> Result<()>,
     /// Where layers are kept.
@@ -333,11 +336,7 @@ fn write_formats(image: &Image, shop: Workshop<'_>) -> Result<Vec<ImageFile>> {
 }
 
 /// Leaves the image's files alone in the directory, with manifest, checksums and their signature, all on the disk.
-fn seal_directory(
-    half: &Path,
-    manifest: &Manifest,
-    sign: &dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String>,
-) -> Result<()> {
+fn seal_directory(half: &Path, manifest: &Manifest, sign: &Sign<'_>) -> Result<()> {
     for name in [
         "disk.raw",
         "esp.img",

@@ -399,7 +399,11 @@ pub struct Logs {
 #[derive(Debug, Args)]
 pub struct Bake {
     /// The image: a directory in images/, or one that is built in
-    pub image: String,
+    #[arg(required_unless_present = "lints")]
+    pub image: Option<String>,
+    /// List what a finished tree is judged by, and do nothing
+    #[arg(long, conflicts_with = "image")]
+    pub lints: bool,
     /// How it is booted
     #[command(flatten)]
     pub boot: crate::commands::bake::boot::Boot,

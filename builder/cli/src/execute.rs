@@ -139,7 +139,7 @@ fn all(
 fn failure(error: BakeError) -> Failure {
     let help = match &error {
         BakeError::Failed { .. } => {
-            "it needs namespaces: run it as root, or allow user namespaces (docs/images.md, Seeds); ip(8) comes with iproute2".to_owned()
+            "it needs namespaces: run it as root, or allow user namespaces (docs/seeds.md); ip(8) comes with iproute2".to_owned()
         }
         other => other.help(),
     };

@@ -5,6 +5,11 @@
 //! was told to flush, in a qcow2 file whose own tables live in qemu's memory until that moment. What this does not try is the host's
 //! power: its page cache stays.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "the harness shows what is printed where a test fails, or with --nocapture"
+)]
+
 mod writers;
 
 use std::{
@@ -17,7 +22,7 @@ use rolesmith_lab::drill::{Case, Question, Verdict, judge, parse_rows};
 use rolesmith_tests::{
     Fleet,
     baked::{Node, guest, image, published, repository},
-    bare::step,
+    bare::{say, step},
     cluster::fleet_toml,
     work_dir,
 };
@@ -68,11 +73,11 @@ fn no_acknowledged_commit_is_lost_with_a_machine_or_with_all_of_them() {
     let mut machines = Machines::switch_on(spec, &workshop).expect("qemu starts");
     let members = step("three machines form the fleet", || {
         machines
-            .wait(&|text| println!("    {text}"))
+            .wait(&|text| say(format_args!("{text}")))
             .expect("they do")
     });
     for member in members {
-        println!("    {member:?}");
+        say(format_args!("{member:?}"));
     }
     let primary = formed(&machines);
     let password = "of-a-database-that-goes-with-its-machines";
@@ -116,10 +121,10 @@ fn pulled(machines: &mut Machines<'_>, victims: &[usize], password: &str) -> Ver
     let back = step(&format!("{names:?} are switched on again"), || {
         machines.again(victims).expect("they come up")
     });
-    println!(
+    say(format_args!(
         "    healthy after {back:?} s, {:.0} s after the plug was pulled",
         begun.elapsed().as_secs_f64()
-    );
+    ));
     if !survivors {
         writers = writers.again(machines.machines(), password);
         step("commits after all came back", || {
@@ -139,7 +144,7 @@ fn pulled(machines: &mut Machines<'_>, victims: &[usize], password: &str) -> Ver
         events: &[],
         rows: &rows,
     });
-    println!(
+    say(format_args!(
         "    {} attempts: {} acknowledged, {} refused, {} unknown; {} rows; lost {:?}",
         verdict.attempts,
         verdict.ok,
@@ -147,7 +152,7 @@ fn pulled(machines: &mut Machines<'_>, victims: &[usize], password: &str) -> Ver
         verdict.unknown,
         rows.len(),
         verdict.lost
-    );
+    ));
     // How long clients may wait on a machine without KVM is not what this is about, so there is no control and no window of a fault.
     assert_ne!(verdict.case(), Case::Failed, "{verdict:#?}");
     assert!(verdict.ok >= COMMITS, "{verdict:#?}");

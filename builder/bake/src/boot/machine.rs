@@ -170,8 +170,11 @@ impl Machine {
             Durability::None => "unsafe",
             Durability::Flushes => "writeback",
         };
+        // The guest is told of a host's full disk, and says so; qemu would stop it, and nobody would know why.
         let disk = option(&self.disk.to_string_lossy());
-        let drive = format!("if=none,id=disk,format=qcow2,discard=unmap,cache={cache},file={disk}");
+        let drive = format!(
+            "if=none,id=disk,format=qcow2,discard=unmap,cache={cache},werror=report,file={disk}"
+        );
         add(&["-drive", &drive]);
         // Nothing else is booted from: not the network, for which UEFI would wait minutes.
         add(&[

@@ -224,10 +224,10 @@ fn serial_console(look: &mut Look<'_>) {
     }
     let text = look.tree.text(GRUB_DEFAULT).unwrap_or_default();
     let value = |name: &str| {
-        let lines = text
+        let mut lines = text
             .lines()
             .filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
-        lines.last().unwrap_or_default()
+        lines.next_back().unwrap_or_default()
     };
     // update-grub puts them in this order.
     let line = format!(

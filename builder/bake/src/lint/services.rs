@@ -217,6 +217,14 @@ const CONDITIONS: [&str; 6] = [
     "AssertFileNotEmpty",
 ];
 
+/// What a path unit waits for (systemd.path(5)).
+const TRIGGERS: [&str; 4] = [
+    "PathExists",
+    "PathChanged",
+    "PathModified",
+    "DirectoryNotEmpty",
+];
+
 /// Where files of a node are.
 const OF_A_NODE: [&str; 3] = ["/etc/rolesmith/", "/var/lib/rolesmith/", "/run/rolesmith"];
 
@@ -239,8 +247,12 @@ fn early_start(look: &mut Look<'_>) {
             let conditions = CONDITIONS
                 .iter()
                 .flat_map(|key| units::values(look.tree, &unit.name, "Unit", key));
-            let mut awaited =
-                conditions.filter(|path| OF_A_NODE.iter().any(|place| path.starts_with(place)));
+            let triggers = TRIGGERS
+                .iter()
+                .flat_map(|key| units::values(look.tree, &unit.name, "Path", key));
+            let mut awaited = conditions
+                .chain(triggers)
+                .filter(|path| OF_A_NODE.iter().any(|place| path.starts_with(place)));
             let reason = match awaited.next() {
                 None => format!(
                     "{} starts at the first boot: it waits for no file of the node",

@@ -96,6 +96,8 @@ rm -f "$root/etc/ssl/private/ssl-cert-snakeoil.key" "$root/etc/ssl/certs/ssl-cer
 rm -f "$root/var/lib/systemd/random-seed" "$root/var/lib/systemd/credential.secret"
 rm -f "$root/etc/hostname" "$root/etc/.pwd.lock" "$root/etc/resolv.conf"
 ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+# mmdebstrap's options: what apt does on the machine is for packages to say.
+rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
 rm -f "$root/etc/apt/sources.list" "$root/etc/apt/sources.list.d"/0000*
 # Options for this installation alone: no machine's dpkg should do without syncing.
 rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
@@ -107,7 +109,8 @@ rm -rf "$root/var/lib/cloud" "$root/var/lib/apt/lists" "$root/var/cache/apt" "$r
 mkdir -p "$root/var/lib/apt/lists/partial" "$root/var/cache/apt/archives/partial"
 rm -f "$root/var/cache/ldconfig/aux-cache"
 rm -f "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old "$root"/etc/*-
-find "$root/var/log" -type f -delete
+# Emptied, not removed: packages make some with the owner that they want, and fail2ban does not start without its own.
+find "$root/var/log" -type f -exec truncate --size=0 {} +
 # A first boot would rebuild caches that are there; bookworm has no such program.
 if [ -x "$root/usr/lib/systemd/systemd-update-done" ]; then
     chroot "$root" /usr/lib/systemd/systemd-update-done

@@ -12,6 +12,8 @@ use rolesmith_bake::{
     BakeError, Baked, Inputs, Progress, bake,
     boot::Report,
     cache::{Key, Layer},
+    disk::Ids,
+    lint::{self, Expected},
     tree::Origin,
 };
 use rolesmith_formats::{apt::field, compress::Compression, keyring, openpgp::sign_armored};
@@ -39,8 +41,11 @@ const IMAGES_DIR: &str = "dist/images";
 
 /// Bakes an image, and boots it where that is asked for.
 pub fn run(app: &App, args: &Bake) -> Outcome {
+    let Some(image_name) = &args.image else {
+        return list_lints(app);
+    };
     let plan = project::plan(app)?;
-    let image = image(&plan, &args.image)?;
+    let image = image(&plan, image_name)?;
     let keys = project::kept(app, &plan)?;
     let steps = Steps::new(app);
     let baked = with_inputs(app, &plan, &keys, image, |inputs| {
@@ -86,6 +91,10 @@ fn with_inputs<T>(
         ),
     };
     let to = app.dir.join(IMAGES_DIR).join(image.name.as_str());
+    let epoch = fleet.epoch.max(debian.epoch);
+    let name = plan.fleet.name.as_str();
+    let ids = Ids::of(name, image.name.as_str());
+    let expected = Expected::of(image, name, ids, debian.sources.is_some(), epoch);
     let inputs = Inputs {
         image,
         fleet: plan.fleet.name.as_str(),
@@ -94,10 +103,10 @@ fn with_inputs<T>(
         debian_epoch: debian.epoch,
         origin,
         fleet_pin: fleet.pin,
-        epoch: fleet.epoch.max(debian.epoch),
+        epoch,
         sources: debian.sources,
         sign: &|bytes| sign(app, keys, bytes),
-        judge: &|_| Ok(()),
+        judge: &|layer: &Layer| lint::judge(&layer.path, &expected, &keys.scan),
         cache: &app.cache.join("images"),
         to: &to,
     };
@@ -135,6 +144,26 @@ impl Progress for Beside<'_> {
     fn step(&self, _number: usize, _of: usize, what: &str) {
         self.0.step(None, &format!("baking: {what}"));
     }
+}
+
+/// What a finished tree is judged by.
+fn list_lints(app: &App) -> Outcome {
+    let lints = lint::lints();
+    if app.json {
+        let told: Vec<_> = lints
+            .iter()
+            .map(|lint| {
+                serde_json::json!({
+                    "name": lint.name, "rule": lint.rule, "why": lint.why, "help": lint.help,
+                })
+            })
+            .collect();
+        return line(format_args!("{}", serde_json::to_string_pretty(&told)?));
+    }
+    for lint in lints {
+        line(format_args!("{:<20} {}", lint.name, lint.rule))?;
+    }
+    Ok(())
 }
 
 struct Shown<'a>(&'a Steps);

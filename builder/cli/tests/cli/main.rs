@@ -8,6 +8,7 @@ mod example;
 mod firewall;
 mod invalid;
 mod keys;
+mod seeds;
 mod valid;
 
 use std::path::PathBuf;

@@ -291,7 +291,7 @@ pub(super) const FAILING: &[(&str, &str, Spoil)] = &[
         |tree, _| {
             tree.file(
                 "usr/lib/rolesmith/roles/app.json",
-                &manifest("app", "rolesmith-redis.service"),
+                &manifest("app", &["rolesmith-redis.service"]),
             );
         },
     ),

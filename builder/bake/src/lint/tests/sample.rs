@@ -78,6 +78,7 @@ impl Sample {
         }
         tree.at("tmp").mode = 0o1777;
         tree.link("lib", "usr/lib");
+        tree.link("var/log/README", "../../usr/share/doc/systemd/README.logs");
         tree.file("etc/machine-id", "");
         tree.link("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
         tree.file(
@@ -169,13 +170,21 @@ impl Sample {
     fn role(&mut self) {
         self.file(
             "usr/lib/rolesmith/roles/redis.json",
-            &manifest("redis", "rolesmith-redis.service"),
+            &manifest(
+                "redis",
+                &["rolesmith-redis.service", "rolesmith-redis.path"],
+            ),
         );
         self.unit(
             "rolesmith-redis.service",
             "[Unit]\nConditionPathExists=/var/lib/rolesmith/conf/redis/redis.conf\n[Install]\nWantedBy=multi-user.target\n",
         );
         self.enable("rolesmith-redis.service", "multi-user.target");
+        self.unit(
+            "rolesmith-redis.path",
+            "[Path]\nPathChanged=/run/rolesmith-redis/new\n[Install]\nWantedBy=paths.target\n",
+        );
+        self.enable("rolesmith-redis.path", "paths.target");
         self.unit(
             "redis-server.service",
             "[Install]\nWantedBy=multi-user.target\n",
@@ -281,8 +290,16 @@ impl Sample {
     }
 }
 
-pub(super) fn manifest(role: &str, unit: &str) -> String {
-    format!(
-        r#"{{"role": "{role}", "requires": [], "units": [{{"name": "{unit}", "start": "enrolled", "on_change": "restart", "own": true}}]}}"#
-    )
+/// A role's manifest, with units that start when the node is enrolled.
+pub(super) fn manifest(role: &str, units: &[&str]) -> String {
+    let units: Vec<String> = units
+        .iter()
+        .map(|unit| {
+            format!(
+                r#"{{"name": "{unit}", "start": "enrolled", "on_change": "restart", "own": true}}"#
+            )
+        })
+        .collect();
+    let units = units.join(", ");
+    format!(r#"{{"role": "{role}", "requires": [], "units": [{units}]}}"#)
 }
