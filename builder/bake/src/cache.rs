@@ -4,6 +4,7 @@
 //! leaves has another name and is removed by the next run, which holds the lock.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read as _},
@@ -22,6 +23,9 @@ use crate::{
 
 /// Layers that nobody asked for in so long are removed.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
+
+/// So many layers of a kind are kept, those that were asked for last: each change of a role makes another one, of some hundred MB.
+const KEPT_OF_KIND: usize = 6;
 
 /// Makes a key from all that something depends on.
 #[derive(Debug, Default)]
@@ -190,7 +194,9 @@ impl Cache {
         }))
     }
 
+    /// Removes what killed runs left, and layers that nobody will miss.
     fn clear(&self, now: SystemTime) -> Result<()> {
+        let mut layers: BTreeMap<String, Vec<(SystemTime, PathBuf)>> = BTreeMap::new();
         let entries = fs::read_dir(&self.root).map_err(BakeError::file("read", &self.root))?;
         for entry in entries {
             let path = entry.map_err(BakeError::file("read", &self.root))?.path();
@@ -199,9 +205,18 @@ impl Cache {
             } else if path.extension() == Some(OsStr::new("sum")) {
                 let used = fs::metadata(&path).and_then(|data| data.modified());
                 let used = used.map_err(BakeError::file("read", &path))?;
-                if now.duration_since(used).unwrap_or_default() > KEPT {
-                    remove(&path)?;
-                    remove(&path.with_extension(""))?;
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let kind = name.split('-').next().unwrap_or_default().to_owned();
+                layers.entry(kind).or_default().push((used, path));
+            }
+        }
+        for mut of_kind in layers.into_values() {
+            of_kind.sort();
+            for (place, (used, note)) in of_kind.iter().rev().enumerate() {
+                if place >= KEPT_OF_KIND || now.duration_since(*used).unwrap_or_default() > KEPT {
+                    // The note first: half a layer has none.
+                    remove(note)?;
+                    remove(&note.with_extension(""))?;
                 }
             }
         }
@@ -253,5 +268,72 @@ pub fn remove(path: &Path) -> Result<()> {
             Err(BakeError::file("remove", path)(error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(cache: &Cache, key: &str) -> Layer {
+        let made = cache.layer("roles", key, |to| {
+            fs::write(to, key).map_err(BakeError::file("write", to))
+        });
+        made.unwrap()
+    }
+
+    #[test]
+    fn a_layer_is_made_once_and_one_that_fails_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), || panic!("nobody has it")).unwrap();
+        assert!(make(&cache, "a").made);
+        assert!(!make(&cache, "a").made);
+        let failed = cache.layer("roles", "b", |to| {
+            fs::write(to, "half").unwrap();
+            Err(BakeError::Sign("no".into()))
+        });
+        assert!(failed.is_err());
+        assert_eq!(cache.known("roles", "b").unwrap(), None);
+        assert!(make(&cache, "b").made);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn damage_is_found_and_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), || ()).unwrap();
+        let layer = make(&cache, "a");
+        verify(&layer).unwrap();
+        fs::write(&layer.path, "b").unwrap();
+        let error = verify(&layer).unwrap_err();
+        assert!(matches!(&error, BakeError::Corrupt { path } if *path == layer.path));
+        fs::write(&layer.path, "longer").unwrap();
+        assert!(cache.known("roles", "a").is_err());
+    }
+
+    #[test]
+    fn what_is_half_made_or_replaced_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let cache = Cache::open(dir.path(), || ()).unwrap();
+        for n in 0..8u64 {
+            let layer = make(&cache, &format!("key{n}"));
+            let note = File::options()
+                .append(true)
+                .open(beside(&layer.path))
+                .unwrap();
+            note.set_modified(now - Duration::from_secs(100 - n))
+                .unwrap();
+        }
+        fs::create_dir(atomic::temp_beside(&dir.path().join("x"))).unwrap();
+        cache.clear(now).unwrap();
+        let left = |n: u64| cache.file("roles", &format!("key{n}")).exists();
+        assert_eq!(
+            (0..8).map(left).collect::<Vec<_>>(),
+            [false, false, true, true, true, true, true, true]
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 12);
+        cache.clear(now + KEPT + Duration::from_secs(200)).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
