@@ -1,6 +1,6 @@
 //! Nodes that boot from the trees of their images, beside nodes that install everything at their first boot.
 
-use std::time::Instant;
+use std::{io::Write as _, time::Instant};
 
 use rolesmith_tests::{Fleet, LabGuard, bare::step, need_root};
 
@@ -19,7 +19,10 @@ fn a_baked_fleet_becomes_whole() {
     let installing = up(&fleet, &["lab", "up"]);
     fleet.lab_down();
     let baked = up(&fleet, &["lab", "up", "--baked"]);
-    println!("installing at first boot:\n{installing}\nbaked:\n{baked}");
+    let _ = writeln!(
+        std::io::stderr(),
+        "installing at first boot:\n{installing}\nbaked:\n{baked}"
+    );
     for node in ["app-1", "app-2", "app-3"] {
         let status = fleet.must(node, "cloud-init status --long");
         assert!(status.contains("status: done"), "{node}: {status}");

@@ -1,6 +1,7 @@
 //! Brings a service's database up to date: once for each release, by one instance at a time, before the first one of it starts.
 //!
-//! Every instance runs this before its program. The lock is a transaction-level advisory lock (PostgreSQL's manual, "Explicit Locking"), held
+//! Every instance runs this before its program. One whose release is known needs no lock, so that an instance of the former release starts
+//! again however long the next one's migration takes. The lock is a transaction-level advisory lock (PostgreSQL's manual, "Explicit Locking"), held
 //! on the primary through the pooler, which lends one server connection for the length of a transaction. So the lock lives and dies with the
 //! session on the primary: when the primary is lost, or the pooler moves on, the connection ends, and the command is killed
 //! before it is tried again on the next one. What a former primary still accepted is not confirmed by a standby
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::postgres::wire::literal;
@@ -152,8 +154,29 @@ impl Migration {
         Ok((client, lost))
     }
 
+    /// Whether the table has this release. There is none before the first migration, and no schema for it.
+    async fn known(&self, client: &Client) -> Result<bool, MigrateError> {
+        let release = literal(&self.release);
+        let found = client
+            .simple_query(&format!(
+                "SELECT 1 FROM rolesmith_service.releases WHERE release = {release}"
+            ))
+            .await;
+        match found {
+            Ok(found) => Ok(found
+                .iter()
+                .any(|m| matches!(m, SimpleQueryMessage::Row(_)))),
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(false),
+            Err(error) => Err(database(error)),
+        }
+    }
+
     async fn attempt(&self) -> Result<Outcome, MigrateError> {
         let (client, mut lost) = self.connect().await?;
+        // Without the lock: while another node brings the database to a newer release, instances of this one may start again.
+        if self.known(&client).await? {
+            return Ok(Outcome::Known);
+        }
         let gone = || MigrateError::Database("the connection that holds the lock is gone".into());
         // Each query gives up when the connection does; tokio-postgres tells both.
         client
@@ -175,17 +198,8 @@ impl Migration {
             )
             .await
             .map_err(database)?;
-        let release = literal(&self.release);
-        let known = client
-            .simple_query(&format!(
-                "SELECT 1 FROM rolesmith_service.releases WHERE release = {release}"
-            ))
-            .await
-            .map_err(database)?;
-        let known = known
-            .iter()
-            .any(|m| matches!(m, SimpleQueryMessage::Row(_)));
-        if known {
+        // Whoever had the lock before may have done it.
+        if self.known(&client).await? {
             client.batch_execute("COMMIT").await.map_err(database)?;
             return Ok(Outcome::Known);
         }
@@ -213,7 +227,8 @@ impl Migration {
         }
         client
             .batch_execute(&format!(
-                "INSERT INTO rolesmith_service.releases (release, node) VALUES ({release}, {}); COMMIT",
+                "INSERT INTO rolesmith_service.releases (release, node) VALUES ({}, {}); COMMIT",
+                literal(&self.release),
                 literal(&self.node)
             ))
             .await
@@ -252,4 +267,126 @@ async fn end(child: &mut Child) {
 #[must_use]
 pub fn credential(directory: &Path) -> PathBuf {
     directory.join("database-url")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A message of the server (PostgreSQL's manual, "Message Formats").
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![kind];
+        bytes.extend((u32::try_from(body.len()).unwrap() + 4).to_be_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    fn done() -> Vec<u8> {
+        [message(b'C', b"DONE\0"), message(b'Z', b"T")].concat()
+    }
+
+    /// The answer to a search for the release.
+    fn found() -> Vec<u8> {
+        // A column without a table, of int4; then a row with "1".
+        let column = b"\0\x01x\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
+        let row = b"\0\x01\0\0\0\x011";
+        [message(b'T', column), message(b'D', row), done()].concat()
+    }
+
+    fn no_table() -> Vec<u8> {
+        let notice = b"SERROR\0VERROR\0C42P01\0Mrelation does not exist\0\0";
+        [message(b'E', notice), message(b'Z', b"I")].concat()
+    }
+
+    async fn part(stream: &mut TcpStream) -> Vec<u8> {
+        let length = stream.read_u32().await.unwrap();
+        let mut body = vec![0; length as usize - 4];
+        stream.read_exact(&mut body).await.unwrap();
+        body
+    }
+
+    /// A server that answers queries with these bytes, and one for which there are none never. Tells what it was asked.
+    async fn serve(listener: TcpListener, answers: Vec<Vec<u8>>) -> Vec<String> {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        part(&mut stream).await;
+        let ready = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
+        stream.write_all(&ready).await.unwrap();
+        let mut answers = answers.into_iter();
+        let mut asked = Vec::new();
+        // Until the client hangs up, which it says.
+        while stream.read_u8().await.is_ok_and(|kind| kind == b'Q') {
+            let query = part(&mut stream).await;
+            asked.push(String::from_utf8(query).unwrap());
+            if let Some(answer) = answers.next() {
+                stream.write_all(&answer).await.unwrap();
+            }
+        }
+        asked
+    }
+
+    /// An attempt against such a server, and what that was asked.
+    async fn attempt(answers: Vec<Vec<u8>>, command: &str) -> (Outcome, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = dir.path().join("url");
+        std::fs::write(&url, format!("postgresql://shop:x@127.0.0.1:{port}/shop")).unwrap();
+        let migration = Migration {
+            service: "shop".into(),
+            release: "2".into(),
+            node: "one".into(),
+            command: vec![command.into()],
+            url,
+        };
+        let server = tokio::spawn(serve(listener, answers));
+        let outcome = timeout(LIMIT, migration.attempt()).await.expect("in time");
+        let asked = timeout(LIMIT, server).await.expect("it hangs up").unwrap();
+        (outcome.unwrap(), asked)
+    }
+
+    /// Which of the queries this is.
+    fn kind(query: &str) -> &'static str {
+        let kinds = [
+            ("SELECT 1 FROM", "look"),
+            ("BEGIN", "begin"),
+            ("SELECT pg_advisory_xact_lock", "lock"),
+            ("CREATE", "create"),
+            ("INSERT", "record"),
+            ("COMMIT", "end"),
+        ];
+        let found = kinds.iter().find(|(start, _)| query.starts_with(start));
+        found.map_or("other", |(_, kind)| kind)
+    }
+
+    #[tokio::test]
+    async fn a_known_release_starts_while_somebody_holds_the_lock() {
+        // Whatever is asked after the first look waits for ever.
+        let (outcome, asked) = attempt(vec![found()], "false").await;
+        assert_eq!(outcome, Outcome::Known);
+        assert_eq!(asked.iter().map(|q| kind(q)).collect::<Vec<_>>(), ["look"]);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_release_is_looked_for_again_with_the_lock() {
+        let before = [no_table(), done(), done(), done()];
+        let steps = ["look", "begin", "lock", "create", "look"];
+
+        let answers = [&before[..], &[found(), done()]].concat();
+        let (outcome, asked) = attempt(answers, "false").await;
+        assert_eq!(outcome, Outcome::Known);
+        let kinds: Vec<_> = asked.iter().map(|q| kind(q)).collect();
+        assert_eq!(kinds, [&steps[..], &["end"]].concat());
+
+        let answers = [&before[..], &[done(), done()]].concat();
+        let (outcome, asked) = attempt(answers, "true").await;
+        assert_eq!(outcome, Outcome::Ran);
+        let kinds: Vec<_> = asked.iter().map(|q| kind(q)).collect();
+        assert_eq!(kinds, [&steps[..], &["record"]].concat());
+    }
 }

@@ -17,7 +17,8 @@ use crate::files::{self, Access, Root, Seen};
 use crate::guard::GUARDED_ROLE;
 
 /// Whether what is to be done restarts something that requests pass through, for a package that came in another version. A node that
-/// has no other edge to leave the requests to stays: it would only be away for longer.
+/// has no other edge to leave the requests to stays: it would only be away for longer. Declared edges count, whether they are in service
+/// or not: agents do not ask each other for that, and who upgrades one node after the other waits for each.
 #[must_use]
 pub fn disturbs(seen: &Observed, decision: &Decision) -> bool {
     let (Seen::Is(identity), Seen::Is(facts)) = (&seen.identity, &seen.facts) else {

@@ -301,3 +301,32 @@ fn own_role(sources: &mut Sources, fleet: &Path, dir: &Path) -> Result<(), LoadE
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a whole number stands for in a configuration file has limits; `check` is to say so before a machine does.
+    #[test]
+    fn every_whole_number_that_a_fleet_may_set_has_a_range() {
+        let mut roles = 0;
+        for dir in BUILTIN.dirs() {
+            let Some(file) = dir.get_file(dir.path().join("role.toml")) else {
+                continue;
+            };
+            roles += 1;
+            let text = file.contents_utf8().expect("UTF-8");
+            let role: toml::Table = text.parse().expect("TOML");
+            let table = |name: &str| role.get(name).and_then(toml::Value::as_table);
+            for (name, default) in table("settings").into_iter().flatten() {
+                let range = table("setting_ranges").and_then(|ranges| ranges.get(name));
+                assert!(
+                    !default.is_integer() || range.is_some(),
+                    "{}: {name}",
+                    dir.path().display()
+                );
+            }
+        }
+        assert!(roles > 5);
+    }
+}

@@ -24,11 +24,11 @@ pub const KINDS: [Kind; 7] = [
         jail: "nginx-scanner",
         request: "https://shop.example/blog/wp-login.php?x=1",
     },
-    // In the clear, where everybody is sent to HTTPS; and for a name that no site has.
+    // For a name that no site has.
     Kind {
         from: client(42),
         jail: "nginx-scanner",
-        request: "http://elsewhere.example/.env",
+        request: "https://elsewhere.example/.env",
     },
     // Another's address is the client's word. nginx hides what would end the line, and says so in the log.
     Kind {
@@ -153,11 +153,14 @@ pub fn innocent_was_served(fleet: &Fleet) {
     assert!(count("000") <= 12, "{told}");
 }
 
-/// Requests that a site elsewhere has its visitors send, words that somebody searches for, and a page that is not there.
+/// Requests that a site elsewhere has its visitors send, in the clear without a word of that; words that somebody searches for, and a
+/// page that is not there.
 pub fn mistaken(fleet: &Fleet) {
     let from = client(61);
     for request in [
         "-H 'Sec-Fetch-Site: cross-site' https://shop.example/wp-login.php",
+        "http://shop.example/wp-login.php",
+        "--path-as-is 'http://shop.example/~root/'",
         "'https://shop.example/search?q=/wp-login.php'",
         "--http1.1 --request-target https://shop.example/ https://shop.example/",
         "https://shop.example/nothing-here",
@@ -167,7 +170,7 @@ pub fn mistaken(fleet: &Fleet) {
         assert!(
             statuses
                 .iter()
-                .all(|status| ["200", "404"].contains(&status.as_str())),
+                .all(|status| ["200", "308", "404"].contains(&status.as_str())),
             "{request}: {statuses:?}"
         );
     }

@@ -33,16 +33,55 @@ const FOUND: [(&str, &[&str]); 6] = [
     ("bot", &["192.0.2.6", "192.0.2.8"]),
 ];
 
+/// fail2ban's own log: bans, and what is none or is counted by nobody.
+const LOG: &str = "2026-11-30 21:48:18,123 fail2ban.actions        [77]: NOTICE  [nginx-scanner] Ban 192.0.2.1
+2026-11-30 21:48:18,123 fail2ban.actions        [77]: NOTICE  [sshd] Ban 192.0.2.2
+2026-11-30 21:48:18,123 fail2ban.actions        [77]: NOTICE  [own-jail] Ban 2001:db8::1
+2026-11-30 21:48:18,123 fail2ban.actions        [77]: NOTICE  [nginx-recidive] Ban 198.51.100.1
+2026-11-30 21:48:18,123 fail2ban.actions        [77]: NOTICE  [recidive] Ban 198.51.100.1
+2026-11-30 21:48:18,123 fail2ban.actions        [77]: NOTICE  [sshd] Restore Ban 198.51.100.1
+2026-11-30 21:48:18,123 fail2ban.actions        [77]: NOTICE  [sshd] Unban 198.51.100.1
+2026-11-30 21:48:18,123 fail2ban.actions        [77]: WARNING [sshd] 198.51.100.1 already banned
+2026-11-30 21:48:18,123 fail2ban.filter         [77]: INFO    [sshd] Found 198.51.100.1 - 2026-11-30 21:48:18
+";
+
+/// Whose bans are counted, by the jail that does it.
+const BANNED: [(&str, &[&str]); 2] = [
+    ("edge", &["192.0.2.1"]),
+    ("others", &["192.0.2.2", "2001:db8::1"]),
+];
+
 pub fn are_read(fleet: &Fleet, node: &str) {
     fleet.must(node, &format!("cat >/run/lines <<'END'\n{LINES}END\n"));
     for (kind, expected) in FOUND {
-        let told = fleet.must(
+        found(
+            fleet,
             node,
-            &format!(
-                "fail2ban-regex --usedns no --out ip /run/lines '/etc/fail2ban/filter.d/rolesmith-nginx.conf[kind={kind}]'"
-            ),
+            "lines",
+            &format!("nginx.conf[kind={kind}]"),
+            expected,
         );
-        let found: Vec<&str> = told.split_whitespace().collect();
-        assert_eq!(found, expected, "{kind}");
     }
+    fleet.must(node, &format!("cat >/run/log <<'END'\n{LOG}END\n"));
+    for (jails, expected) in BANNED {
+        found(
+            fleet,
+            node,
+            "log",
+            &format!("recidive.conf[jails={jails}]"),
+            expected,
+        );
+    }
+}
+
+/// In these lines a filter finds these addresses.
+fn found(fleet: &Fleet, node: &str, lines: &str, filter: &str, expected: &[&str]) {
+    let told = fleet.must(
+        node,
+        &format!(
+            "fail2ban-regex --usedns no --out ip /run/{lines} '/etc/fail2ban/filter.d/rolesmith-{filter}'"
+        ),
+    );
+    let found: Vec<&str> = told.split_whitespace().collect();
+    assert_eq!(found, expected, "{filter}");
 }

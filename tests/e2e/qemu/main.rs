@@ -5,6 +5,11 @@
 //! was told to flush, in a qcow2 file whose own tables live in qemu's memory until that moment. What this does not try is the host's
 //! power: its page cache stays.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "the harness shows what is printed where a test fails, or with --nocapture"
+)]
+
 mod writers;
 
 use std::{

@@ -18,6 +18,11 @@ pub const LIMIT: usize = 32 << 10;
 /// Longest chain.
 const CHAIN: usize = 8;
 
+/// How much later than now a certificate may begin, in seconds: clocks differ.
+const AHEAD: u64 = 3600;
+/// Longest life, in seconds. Those that browsers trust have at most 398 days (CA/Browser Forum, Baseline Requirements 6.3.2).
+const LIFE: u64 = 400 * 86_400;
+
 /// What edges tell each other of a certificate that they have. Nothing secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
@@ -35,10 +40,16 @@ impl Offer {
     /// Whether it is for exactly these names.
     #[must_use]
     pub fn fits(&self, hosts: &[String]) -> bool {
-        let lower = |names: &[String]| -> BTreeSet<String> {
-            names.iter().map(|name| name.to_ascii_lowercase()).collect()
-        };
-        lower(&self.names) == lower(hosts)
+        names(&self.names) == names(hosts)
+    }
+
+    /// Whether it may be believed now: it has not ended, it does not begin much later, and no authority gives one for so long. One that
+    /// claims more would keep the place of all that come.
+    #[must_use]
+    pub const fn sound(&self, now: u64) -> bool {
+        self.not_after > now
+            && self.not_before <= now.saturating_add(AHEAD)
+            && self.not_after.saturating_sub(self.not_before) <= LIFE
     }
 
     /// Whether it takes the place of another one. Total, so that all edges come to the same one: what fits beats what does not, then
@@ -55,6 +66,12 @@ impl Offer {
         };
         rank(self) > rank(other)
     }
+}
+
+/// Names as they are compared: in any order, in capitals or not.
+#[must_use]
+pub fn names(names: &[String]) -> BTreeSet<String> {
+    names.iter().map(|name| name.to_ascii_lowercase()).collect()
 }
 
 /// Why a text is none.
@@ -236,6 +253,29 @@ mod tests {
         assert!(fits(&["b.example.com", "A.example.com"]));
         assert!(!fits(&["a.example.com"]));
         assert!(!fits(&["a.example.com", "b.example.com", "c.example.com"]));
+    }
+
+    #[test]
+    fn what_claims_too_much_is_not_believed() {
+        const NOW: u64 = 2_000_000_000;
+        const DAY: u64 = 86_400;
+        for (from, until, sound) in [
+            (NOW - DAY, NOW + 89 * DAY, true),
+            (NOW + AHEAD, NOW + 90 * DAY, true),
+            (NOW + AHEAD + 1, NOW + 90 * DAY, false),
+            (NOW - DAY, NOW, false),
+            (NOW, NOW + LIFE, true),
+            (NOW, NOW + LIFE + 1, false),
+            (4_070_908_800, 7_226_582_400, false),
+        ] {
+            let offer = Offer {
+                not_before: from,
+                not_after: until,
+                print: String::new(),
+                names: vec![],
+            };
+            assert_eq!(offer.sound(NOW), sound, "{from} {until}");
+        }
     }
 
     fn offers() -> impl Strategy<Value = Offer> {

@@ -12,7 +12,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::lease::{self, Promise};
 use super::peers::{Answer, Peers, Request};
+use super::store::Store;
 use crate::files::{self, Root};
 use crate::net::limits::{Bucket, Rate};
 
@@ -38,6 +40,12 @@ const LIMIT: Duration = Duration::from_secs(2);
 const RATE: Rate = Rate {
     each_second: 5,
     burst: 20,
+};
+/// How often the edge that issues is asked, while one does: so much that questions of others leave room for the authority's, and less than
+/// edges take of each other ([`crate::net::limits::Limits::requests`]).
+const ISSUER: Rate = Rate {
+    each_second: 50,
+    burst: 100,
 };
 /// How long nobody is asked again for a token that nobody knew, and how many are remembered.
 const UNKNOWN: (Duration, usize) = (Duration::from_secs(2), 256);
@@ -66,20 +74,78 @@ pub fn own(root: &Root, token: &str) -> Option<String> {
 pub struct Challenges {
     root: Root,
     peers: Arc<Peers>,
+    /// Whom this edge has promised that nobody else issues.
+    store: Arc<Mutex<Store>>,
+    clock: fn() -> u64,
     begin: Instant,
-    asked: Mutex<(Bucket, VecDeque<(String, Instant)>)>,
+    asked: Mutex<Asked>,
+}
+
+/// What was asked of others.
+struct Asked {
+    all: Bucket,
+    issuer: Bucket,
+    /// What nobody knew, and when that was.
+    unknown: VecDeque<(String, Instant)>,
+}
+
+/// The one that issues now, if it is another one than this edge.
+#[must_use]
+pub fn issuer(promise: Option<Promise>, me: &str, now: u64) -> Option<String> {
+    let promise = lease::in_force(promise, now)?;
+    (promise.holder != me).then_some(promise.holder)
 }
 
 impl Challenges {
     /// Nothing was asked yet.
     #[must_use]
-    pub fn new(root: Root, peers: Arc<Peers>) -> Self {
+    pub fn new(
+        root: Root,
+        peers: Arc<Peers>,
+        store: Arc<Mutex<Store>>,
+        clock: fn() -> u64,
+    ) -> Self {
         Self {
             root,
             peers,
+            store,
+            clock,
             begin: Instant::now(),
-            asked: Mutex::new((Bucket::new(RATE, 0), VecDeque::new())),
+            asked: Mutex::new(Asked {
+                all: Bucket::new(RATE, 0),
+                issuer: Bucket::new(ISSUER, 0),
+                unknown: VecDeque::new(),
+            }),
         }
+    }
+
+    /// Asks the edge that issues, if there is one. That comes first and has a measure of its own: anybody may ask for tokens that nobody
+    /// knows, and the authority's has to find its answer meanwhile.
+    async fn ask_issuer(&self, token: &str) -> Option<String> {
+        let promise = self
+            .store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .promise();
+        let me = self.peers.material().identity.node.clone();
+        let issuer = issuer(promise, &me, (self.clock)())?;
+        let now = self.now();
+        let may = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.issuer.take(now).is_ok()
+        };
+        if !may {
+            return None;
+        }
+        let request = Request::Challenge {
+            token: token.to_owned(),
+        };
+        authorization(self.peers.ask(&issuer, &request).await?, token)
+    }
+
+    /// Milliseconds since it began.
+    fn now(&self) -> u64 {
+        u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The answer, wherever it is.
@@ -87,7 +153,13 @@ impl Challenges {
         if let Some(own) = own(&self.root, token) {
             return Some(own);
         }
-        if !is_token(token) || !self.may_ask(token) {
+        if !is_token(token) {
+            return None;
+        }
+        if let Some(text) = self.ask_issuer(token).await {
+            return Some(text);
+        }
+        if !self.may_ask(token) {
             return None;
         }
         let token = token.to_owned();
@@ -95,20 +167,15 @@ impl Challenges {
             token: token.clone(),
         });
         while let Some((_, answer)) = answers.recv().await {
-            if let Answer::Challenge {
-                authorization: Some(text),
-            } = answer
-                && text.len() <= ANSWER
-                && text.starts_with(&token)
-            {
+            if let Some(text) = authorization(answer, &token) {
                 return Some(text);
             }
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.1.len() >= UNKNOWN.1 {
-            asked.1.pop_front();
+        if asked.unknown.len() >= UNKNOWN.1 {
+            asked.unknown.pop_front();
         }
-        asked.1.push_back((token, Instant::now()));
+        asked.unknown.push_back((token, Instant::now()));
         None
     }
 
@@ -116,17 +183,16 @@ impl Challenges {
     fn may_ask(&self, token: &str) -> bool {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         while asked
-            .1
+            .unknown
             .front()
             .is_some_and(|(_, when)| when.elapsed() >= UNKNOWN.0)
         {
-            asked.1.pop_front();
+            asked.unknown.pop_front();
         }
-        if asked.1.iter().any(|(unknown, _)| unknown == token) {
+        if asked.unknown.iter().any(|(unknown, _)| unknown == token) {
             return false;
         }
-        let now = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        asked.0.take(now).is_ok()
+        asked.all.take(self.now()).is_ok()
     }
 
     /// Answers nginx until the end of time.
@@ -181,6 +247,14 @@ impl Challenges {
     }
 }
 
+/// What another edge has answered, if it may be an answer to this token.
+fn authorization(answer: Answer, token: &str) -> Option<String> {
+    let Answer::Challenge { authorization } = answer else {
+        return None;
+    };
+    authorization.filter(|text| text.len() <= ANSWER && text.starts_with(token))
+}
+
 /// The token that a request asks for.
 fn token(head: &[u8]) -> Option<&str> {
     let line = head.split(|&b| b == b'\r').next()?;
@@ -208,6 +282,41 @@ mod tests {
             None
         );
         assert_eq!(token("GET /health HTTP/1.1\r\n"), None);
+    }
+
+    #[test]
+    fn the_one_that_has_the_promise_issues() {
+        let promise = |holder: &str, until| {
+            Some(Promise {
+                holder: holder.into(),
+                until,
+            })
+        };
+        for (promise, expected) in [
+            (None, None),
+            (promise("app-1", 1100), Some("app-1")),
+            (promise("app-1", 1000), None),
+            (promise("app-2", 1100), None),
+        ] {
+            let now = issuer(promise.clone(), "app-2", 1000);
+            assert_eq!(now.as_deref(), expected, "{promise:?}");
+        }
+    }
+
+    #[test]
+    fn others_answer_for_the_token_that_was_asked() {
+        let answer = |text: Option<&str>| Answer::Challenge {
+            authorization: text.map(str::to_owned),
+        };
+        assert_eq!(
+            authorization(answer(Some("abc.print")), "abc"),
+            Some("abc.print".into())
+        );
+        assert_eq!(authorization(answer(Some("def.print")), "abc"), None);
+        assert_eq!(authorization(answer(None), "abc"), None);
+        assert_eq!(authorization(Answer::Done, "abc"), None);
+        let long = format!("abc{}", "x".repeat(ANSWER));
+        assert_eq!(authorization(answer(Some(&long)), "abc"), None);
     }
 
     #[test]

@@ -1,19 +1,40 @@
 //! From the service's directory to nginx's. As root, and the directory is that of somebody whom root does not trust.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::bundle::{Bundle, LIMIT};
+use super::bundle::{Bundle, LIMIT, Offer};
 use super::store::{self, bundle_path};
 use super::{Settings, Site};
-use crate::files::{self, Access, Root};
+use crate::files::{self, Access, Root, Seen};
 use crate::program::{Call, Programs};
 
 /// Where nginx reads a site's key and certificate.
 pub const SITES: &str = "/var/lib/rolesmith-edge/sites";
 
-/// Gives nginx what is better than what it has; it reads its files when one was changed. Says for which sites.
+/// What nginx was last made to read, by site: written when its reload has succeeded, so that one that failed is tried again. It goes with
+/// the boot, and so does the nginx that has read it.
+pub const SERVED: &str = "/run/rolesmith-certificates-install/served.json";
+
+/// [`SERVED`]; nothing where that is not known.
+#[must_use]
+pub fn served(root: &Root) -> BTreeMap<String, Offer> {
+    match files::read_json(&root.join(SERVED)) {
+        Seen::Is(served) => served,
+        Seen::Absent | Seen::Broken(_) => BTreeMap::new(),
+    }
+}
+
+/// Whether nginx still has to be given a certificate that it would take.
+#[must_use]
+pub fn unserved(offer: &Offer, served: Option<&Offer>, hosts: &[String], now: u64) -> bool {
+    let better = served.is_none_or(|served| offer.beats(served, hosts) || !served.sound(now));
+    offer.fits(hosts) && offer.sound(now) && better
+}
+
+/// Gives nginx what is better than what it has; it reads its files until that has succeeded once. Says which sites have a new one.
 ///
 /// # Errors
 /// A line for each site that could not be given, or that nginx does not take.
@@ -31,11 +52,27 @@ pub fn install(
             Err(why) => problems.push(format!("{}: {why}", site.name)),
         }
     }
-    if !given.is_empty() {
+    let has: BTreeMap<String, Offer> = settings
+        .sites
+        .iter()
+        .filter_map(|site| Some((site.name.clone(), nginx_has(root, site)?)))
+        .filter(|(name, offer)| {
+            let site = settings.site(name);
+            site.is_some_and(|site| offer.fits(&site.hosts))
+        })
+        .collect();
+    if has != served(root) {
         // Its own test comes first: a running nginx keeps what it has. One that does not run reads them when it starts.
         let reload = Call::new(["systemctl", "try-reload-or-restart", "nginx.service"]);
-        if let Err(why) = programs.output(&reload) {
-            problems.push(why.to_string());
+        let told = programs
+            .output(&reload)
+            .map_err(|why| why.to_string())
+            .and_then(|_| {
+                files::write_json(&root.join(SERVED), &has, Access::PUBLIC)
+                    .map_err(|error| format!("{SERVED}: {error}"))
+            });
+        if let Err(why) = told {
+            problems.push(why);
         }
     }
     if problems.is_empty() {
@@ -50,20 +87,29 @@ fn give(root: &Root, site: &Site, now: u64) -> Result<bool, String> {
         return Ok(false);
     };
     let new = Bundle::parse(&text).map_err(|error| error.to_string())?;
-    if !new.offer.fits(&site.hosts) || new.offer.not_after <= now {
+    if !new.offer.fits(&site.hosts) || !new.offer.sound(now) {
         return Ok(false);
     }
-    let path = root.join(SITES).join(format!("{}.pem", site.name));
-    let has = files::read(&path).map_err(|error| error.to_string())?;
-    // What it has may be the one that the machine made for itself, or nothing that can be read.
-    let better = has
-        .and_then(|text| Bundle::parse(&text).ok())
-        .is_none_or(|has| new.offer.beats(&has.offer, &site.hosts));
+    // What it has may be the one that the machine made for itself, or nothing that can be read or believed.
+    let better = nginx_has(root, site)
+        .filter(|has| has.sound(now))
+        .is_none_or(|has| new.offer.beats(&has, &site.hosts));
     if better {
+        let path = nginx_path(root, site);
         files::write(&path, new.pem.as_bytes(), Access::PRIVATE)
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(better)
+}
+
+fn nginx_path(root: &Root, site: &Site) -> PathBuf {
+    root.join(SITES).join(format!("{}.pem", site.name))
+}
+
+/// What nginx reads for a site, if that is a certificate.
+fn nginx_has(root: &Root, site: &Site) -> Option<Offer> {
+    let text = files::read(&nginx_path(root, site)).ok()??;
+    Some(Bundle::parse(&text).ok()?.offer)
 }
 
 /// A plain file of bounded size, or nothing. No link is followed at its end, and nothing that would keep the reader waiting is opened.
@@ -104,13 +150,13 @@ mod tests {
     use crate::program::{Ended, ProgramError};
 
     #[derive(Default)]
-    struct Systemctl(Mutex<Vec<String>>);
+    struct Systemctl(Mutex<Vec<String>>, Mutex<i32>);
 
     impl Programs for Systemctl {
         fn run(&self, call: &Call) -> Result<Ended, ProgramError> {
             self.0.lock().unwrap().push(call.argv.join(" "));
             Ok(Ended {
-                code: Some(0),
+                code: Some(*self.1.lock().unwrap()),
                 stdout: String::new(),
                 stderr: String::new(),
             })
@@ -166,6 +212,51 @@ mod tests {
             *systemctl.0.lock().unwrap(),
             ["systemctl try-reload-or-restart nginx.service"]
         );
+    }
+
+    #[test]
+    fn a_reload_that_failed_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path());
+        let stored = bundle_path(&root.join(store::DIR), "shop");
+        let text = bundle(&["a.example.com"], 9, 1);
+        files::write(&stored, text.as_bytes(), Access::PRIVATE).unwrap();
+        let systemctl = Systemctl::default();
+        *systemctl.1.lock().unwrap() = 1;
+        let run = || install(&root, &systemctl, &settings(), NOW);
+        assert!(run().is_err() && run().is_err());
+        assert!(served(&root).is_empty());
+        *systemctl.1.lock().unwrap() = 0;
+        assert_eq!(run(), Ok(vec![]), "its file is there already");
+        assert_eq!(run(), Ok(vec![]));
+        assert_eq!(systemctl.0.lock().unwrap().len(), 3);
+        let offer = Bundle::parse(text.as_bytes()).unwrap().offer;
+        assert_eq!(served(&root).get("shop"), Some(&offer));
+        files::remove(&root.join(SERVED)).unwrap();
+        assert_eq!(run(), Ok(vec![]), "nobody knows what nginx has");
+        assert_eq!(systemctl.0.lock().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn nginx_is_given_what_is_better_than_what_it_serves() {
+        let offer = |names: &[&str], from| {
+            let text = bundle(names, from, 1);
+            Bundle::parse(text.as_bytes()).unwrap().offer
+        };
+        let hosts = ["a.example.com".to_owned()];
+        let (old, new) = (offer(&["a.example.com"], 1), offer(&["a.example.com"], 9));
+        let other = offer(&["b.example.com"], 10);
+        for (offer, served, now, expected) in [
+            (&new, None, NOW, true),
+            (&new, Some(&old), NOW, true),
+            (&new, Some(&new), NOW, false),
+            (&old, Some(&new), NOW, false),
+            (&other, None, NOW, false),
+            (&new, Some(&other), NOW, true),
+            (&new, None, u64::MAX, false),
+        ] {
+            assert_eq!(unserved(offer, served, &hosts, now), expected, "{offer:?}");
+        }
     }
 
     #[test]

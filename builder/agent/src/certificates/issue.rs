@@ -3,7 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::bundle::{Bundle, BundleError};
 use super::{Settings, Site};
@@ -13,7 +16,7 @@ use crate::program::{Call, ProgramError, Programs};
 /// Writes the answer to a challenge where [`super::challenge`] finds it.
 pub const HOOK: &str = "/usr/lib/rolesmith/certificates/hook";
 
-/// How long uacme may take. An authority takes seconds; the lease ends later.
+/// How long one call of uacme may take. An authority takes seconds.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Why there is no certificate.
@@ -28,6 +31,9 @@ pub enum IssueError {
     /// What came is no certificate for the key that was made.
     #[error("what the authority gave: {0}")]
     Bundle(#[from] BundleError),
+    /// The lease does not last any longer.
+    #[error("the time for which nobody else asks is over")]
+    Late,
     /// It is for other names.
     #[error("the authority gave a certificate for other names than those of the site")]
     Names,
@@ -41,7 +47,14 @@ impl IssueError {
     }
 }
 
-/// Asks for a certificate with a new key. `dir` is where uacme keeps this edge's account.
+/// How long a call may take with so much time left; nothing when that is over. No call outlasts the lease: somebody else may
+/// have it then.
+#[must_use]
+pub fn within(left: Duration) -> Option<Duration> {
+    Some(left.min(LIMIT)).filter(|limit| !limit.is_zero())
+}
+
+/// Asks for a certificate with a new key. `dir` is where uacme keeps this edge's account, and nothing is asked after `deadline`.
 ///
 /// Each edge has an account of its own, so that no account's key ever leaves the machine that made it; authorities bind neither
 /// certificates nor names to accounts unless a domain's owner asks for it (RFC 8657).
@@ -54,6 +67,7 @@ pub fn issue(
     dir: &Path,
     settings: &Settings,
     site: &Site,
+    deadline: Instant,
 ) -> Result<Bundle, IssueError> {
     let conf = dir.to_string_lossy().into_owned();
     let first = site.hosts.first().map_or("", String::as_str);
@@ -66,18 +80,22 @@ pub fn issue(
             "--acme-url",
             &settings.directory,
         ];
-        Call::new(["/usr/bin/uacme"])
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = within(left).ok_or(IssueError::Late)?;
+        let call = Call::new(["/usr/bin/uacme"])
             .args(fixed)
             .args(words.iter().copied())
-            .limit(LIMIT)
+            .limit(limit);
+        programs.output(&call).map_err(IssueError::from)
     };
     let account = dir.join("private/key.pem");
     let register = || {
         let words = ["--type", "EC", "new"].into_iter();
         let words: Vec<&str> = words.chain(settings.contact.as_deref()).collect();
-        programs.output(&call(&words))
+        call(&words)
     };
-    if !account.exists() {
+    if !has_key(&account) {
+        aside(&account).map_err(|error| IssueError::Io("the account's key", error))?;
         register()?;
     }
     // A new key for each certificate.
@@ -92,16 +110,15 @@ pub fn issue(
         .map_err(|error| IssueError::Io("challenges", error))?;
     let mut words = vec!["--hook", HOOK, "--type", "EC", "--no-ocsp", "issue"];
     words.extend(site.hosts.iter().map(String::as_str));
-    let mut result = programs.output(&call(&words));
+    let mut result = call(&words);
     if result.as_ref().is_err_and(unknown) {
         // Another authority than before, or one that forgot those that it had not heard of for long.
         fs::remove_file(&account).map_err(|error| IssueError::Io("the account's key", error))?;
         register()?;
-        result = programs.output(&call(&words));
+        result = call(&words);
     }
-    let bundle = result
-        .map_err(IssueError::from)
-        .and_then(|_| gather(programs, &private.join("key.pem"), &public.join("cert.pem")));
+    let bundle =
+        result.and_then(|_| gather(programs, &private.join("key.pem"), &public.join("cert.pem")));
     // It is kept elsewhere, or useless.
     for made in [&private, &public] {
         let _ = remove(made);
@@ -113,8 +130,22 @@ pub fn issue(
     Ok(bundle)
 }
 
+/// Whether there is a key that uacme can read. A machine that lost its power may have left an empty file.
+fn has_key(path: &Path) -> bool {
+    let text = fs::read(path).unwrap_or_default();
+    PrivateKeyDer::from_pem_slice(&text).is_ok_and(|key| !key.secret_der().is_empty())
+}
+
+/// Moves what is no key out of the way; somebody may want to look at it.
+fn aside(path: &Path) -> io::Result<()> {
+    match fs::rename(path, path.with_extension("broken")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the authority does not know the account (RFC 8555, 7.3.1), in the words of uacme.
-fn unknown(error: &ProgramError) -> bool {
+fn unknown(error: &IssueError) -> bool {
     let text = error.to_string();
     text.contains("no account associated with") || text.contains("acme:error:accountDoesNotExist")
 }
@@ -154,8 +185,12 @@ mod tests {
     use std::sync::Mutex;
 
     use super::super::bundle::testing::bundle;
+    use super::super::lease;
     use super::*;
     use crate::program::Ended;
+
+    const ACCOUNT: &str =
+        "-----BEGIN EC PRIVATE KEY-----\nMAAwAA==\n-----END EC PRIVATE KEY-----\n";
 
     /// uacme, as far as files go.
     struct Uacme {
@@ -163,6 +198,7 @@ mod tests {
         names: Vec<&'static str>,
         fails: Option<&'static str>,
         calls: Mutex<Vec<String>>,
+        limits: Mutex<Vec<Duration>>,
     }
 
     impl Programs for Uacme {
@@ -189,7 +225,7 @@ mod tests {
                 .unwrap();
             };
             if words.contains("new") {
-                put("private/key.pem", "account");
+                put("private/key.pem", ACCOUNT);
             } else if code == 0 {
                 let text = bundle(&self.names, 1, 1);
                 let (key, certificate) = text.split_at(text.find("-----BEGIN CERT").unwrap());
@@ -197,6 +233,7 @@ mod tests {
                 put("a.example.com/cert.pem", certificate);
             }
             self.calls.lock().unwrap().push(words);
+            self.limits.lock().unwrap().push(call.limit);
             Ok(Ended {
                 code: Some(code),
                 stdout: String::new(),
@@ -229,11 +266,16 @@ mod tests {
             names: names.to_vec(),
             fails,
             calls: Mutex::default(),
+            limits: Mutex::default(),
         };
         let (settings, root) = (settings(), Root::at(dir.path()));
         let site = &settings.sites[0];
-        let first = issue(&uacme, &root, &uacme.dir, &settings, site);
-        let _ = issue(&uacme, &root, &uacme.dir, &settings, site);
+        let deadline = Instant::now() + Duration::from_secs(lease::USE);
+        let ask = || issue(&uacme, &root, &uacme.dir, &settings, site, deadline);
+        let first = ask();
+        let _ = ask();
+        let limits = uacme.limits.lock().unwrap().clone();
+        assert!(limits.iter().all(|limit| *limit <= LIMIT), "{limits:?}");
         assert!(
             !uacme.dir.join("private/a.example.com").exists(),
             "no key stays there"
@@ -247,6 +289,29 @@ mod tests {
         assert_eq!(first.unwrap().offer.names.len(), 2);
         let issue = format!("--hook {HOOK} --type EC --no-ocsp issue a.example.com b.example.com");
         assert_eq!(calls, ["--type EC new ops@example.com", &issue, &issue]);
+    }
+
+    #[test]
+    fn what_is_no_key_of_an_account_is_moved_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key.pem");
+        for (text, good) in [
+            (Some(ACCOUNT), true),
+            (Some(""), false),
+            (Some(&ACCOUNT[..40]), false),
+            (Some("\0\0\0\0"), false),
+            (None, false),
+        ] {
+            match text {
+                Some(text) => fs::write(&key, text).unwrap(),
+                None => fs::remove_file(&key).unwrap(),
+            }
+            assert_eq!(has_key(&key), good, "{text:?}");
+        }
+        aside(&key).unwrap();
+        fs::write(&key, "").unwrap();
+        aside(&key).unwrap();
+        assert!(!key.exists() && dir.path().join("key.broken").exists());
     }
 
     #[test]
@@ -264,6 +329,32 @@ mod tests {
                 .count(),
             3
         );
+    }
+
+    #[test]
+    fn nothing_is_asked_without_the_lease() {
+        let seconds = Duration::from_secs;
+        for (left, limit) in [
+            (lease::USE, Some(240)),
+            (240, Some(240)),
+            (30, Some(30)),
+            (0, None),
+        ] {
+            assert_eq!(within(seconds(left)), limit.map(seconds), "{left}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let uacme = Uacme {
+            dir: dir.path().join("acme"),
+            names: vec!["a.example.com"],
+            fails: None,
+            calls: Mutex::default(),
+            limits: Mutex::default(),
+        };
+        let (settings, root) = (settings(), Root::at(dir.path()));
+        let site = &settings.sites[0];
+        let late = issue(&uacme, &root, &uacme.dir, &settings, site, Instant::now());
+        assert!(matches!(late, Err(IssueError::Late)));
+        assert!(uacme.calls.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::bundle::Offer;
+use super::bundle::{Offer, names};
 use super::{ROLE, Settings};
 use crate::files::{self, Root, Seen};
 use crate::net::limits::Limits;
@@ -74,10 +74,26 @@ pub enum Answer {
 pub struct Status {
     /// Whether the load balancer is told to send requests to it.
     pub ready: bool,
-    /// Sites for which it has failed lately.
+    /// Sites for which it has failed lately. For agents of before, which know no [`Status::turns`].
     pub failing: Vec<String>,
+    /// How often it has had its turn to ask for a site's certificate, and failed. What is not there was never tried.
+    #[serde(default)]
+    pub turns: BTreeMap<String, u32>,
     /// Its certificates by site.
     pub offers: BTreeMap<String, Offer>,
+    /// The names that its settings have for each site. Agents of before say nothing.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, Vec<String>>,
+}
+
+impl Status {
+    /// Whether it may be the one that asks the authority for a certificate of that site with those names. One whose settings are older
+    /// misses nothing, and would let the others wait for it; of one that does not say, nobody knows.
+    #[must_use]
+    pub fn may_ask(&self, site: &str, hosts: &[String]) -> bool {
+        let same = |its: &Vec<String>| names(its) == names(hosts);
+        self.ready && self.hosts.get(site).is_some_and(same)
+    }
 }
 
 /// How long an answer may take.
@@ -225,4 +241,38 @@ pub fn load(root: &Root, settings: &Settings, key: &Path) -> Result<Material, Ma
         certificates,
         address: settings.address.parse().ok(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn who_knows_other_names_is_not_waited_for() {
+        let status = |ready, names: &[&str]| Status {
+            ready,
+            hosts: [("shop".to_owned(), hosts(names))].into(),
+            ..Status::default()
+        };
+        let wanted = hosts(&["a.example.com", "b.example.com"]);
+        for (status, may) in [
+            (status(true, &["b.example.com", "A.example.com"]), true),
+            (status(false, &["a.example.com", "b.example.com"]), false),
+            (status(true, &["a.example.com"]), false),
+        ] {
+            assert_eq!(status.may_ask("shop", &wanted), may, "{status:?}");
+            assert!(!status.may_ask("other", &wanted));
+        }
+    }
+
+    #[test]
+    fn agents_of_before_are_understood() {
+        let text = r#"{"ready":true,"failing":["shop"],"offers":{}}"#;
+        let status: Status = serde_json::from_str(text).unwrap();
+        assert!(status.ready && !status.may_ask("shop", &hosts(&["a.example.com"])));
+    }
 }

@@ -69,16 +69,37 @@ pub const fn alone(need: Need, missing_since: u64, now: u64) -> bool {
     }
 }
 
+/// What others have for a site and is better than its own, the best first. Several may have the same, and some may not keep what they
+/// promise.
+#[must_use]
+pub fn better<'a>(
+    own: Option<&Offer>,
+    others: impl IntoIterator<Item = (&'a str, &'a Offer)>,
+    hosts: &[String],
+    now: u64,
+) -> Vec<(&'a str, &'a Offer)> {
+    let mut better: Vec<_> = others
+        .into_iter()
+        .filter(|(_, offer)| offer.fits(hosts) && offer.sound(now))
+        .filter(|(_, offer)| own.is_none_or(|own| offer.beats(own, hosts)))
+        .collect();
+    better.sort_by(|(_, one), (_, other)| {
+        let beats = |one: &Offer, other: &Offer| one.beats(other, hosts);
+        beats(other, one).cmp(&beats(one, other))
+    });
+    better
+}
+
 /// An edge as one that could ask for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate<'a> {
-    /// Whether it has failed lately.
-    pub failing: bool,
+    /// How often it has had its turn and failed ([`Attempts::turns`]).
+    pub turns: u32,
     /// Its name.
     pub name: &'a str,
 }
 
-/// Whether it is this edge's turn: the first by name of those that have not failed lately, or of all if all have. Those that the load
+/// Whether it is this edge's turn: the first by name of those that had fewest turns, so that it goes round while all fail. Those that the load
 /// balancer leaves out, or that do not answer, are no candidates.
 #[must_use]
 pub fn turn(me: &Candidate<'_>, others: &[Candidate<'_>]) -> bool {
@@ -112,10 +133,10 @@ impl Attempts {
         now >= self.not_before || self.not_before > now.saturating_add(LIMITED)
     }
 
-    /// Whether somebody else had better try.
+    /// How many turns have failed: after some failures somebody else had better try.
     #[must_use]
-    pub const fn failing(self) -> bool {
-        self.failures >= FAILING
+    pub const fn turns(self) -> u32 {
+        self.failures / FAILING
     }
 }
 
@@ -167,6 +188,62 @@ mod tests {
         assert_eq!(need(None, &site, 30, 1), Need::Missing);
     }
 
+    /// Who of so many edges, that had so many turns each, thinks that it is its own.
+    fn whose(turns: &[u32]) -> Vec<usize> {
+        let names: Vec<String> = (0..turns.len()).map(|n| format!("app-{n}")).collect();
+        let candidate = |(name, &turns)| Candidate { turns, name };
+        let mut all: Vec<Candidate<'_>> = names
+            .iter()
+            .map(String::as_str)
+            .zip(turns)
+            .map(candidate)
+            .collect();
+        let mut own = Vec::new();
+        for me in 0..all.len() {
+            let candidate = all.remove(me);
+            if turn(&candidate, &all) {
+                own.push(me);
+            }
+            all.insert(me, candidate);
+        }
+        own
+    }
+
+    #[test]
+    fn while_all_fail_it_goes_round() {
+        let (mut attempts, mut order) = ([Attempts::default(); 3], Vec::new());
+        for _ in 0..12 {
+            let turns = attempts.map(Attempts::turns);
+            let me = whose(&turns)[0];
+            attempts[me] = attempts[me].failed(0, false);
+            order.push(me);
+        }
+        assert_eq!(order, [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn the_best_that_may_be_believed_comes_first_and_all_that_have_it() {
+        let site = hosts(&["shop.example.com"]);
+        let now = 100 * DAY;
+        let (old, new) = (offer(90 * DAY, 180 * DAY), offer(95 * DAY, 185 * DAY));
+        let (later, longer) = (offer(200 * DAY, 290 * DAY), offer(96 * DAY, 9000 * DAY));
+        let others = [
+            ("a", &old),
+            ("b", &later),
+            ("c", &new),
+            ("d", &longer),
+            ("e", &new),
+        ];
+        let names = |own, hosts: &[String]| -> Vec<_> {
+            let better = better(own, others, hosts, now);
+            better.into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names(None, &site), ["c", "e", "a"]);
+        assert_eq!(names(Some(&old), &site), ["c", "e"]);
+        assert!(names(Some(&new), &site).is_empty());
+        assert!(names(None, &hosts(&["www.example.com"])).is_empty());
+    }
+
     #[test]
     fn a_majority_is_not_waited_for_until_it_is_too_late() {
         assert!(!alone(Need::Missing, 1000, 1000 + PATIENCE - 1));
@@ -190,7 +267,7 @@ mod tests {
             let within = times.iter().filter(|t| (*begin..begin + 3600).contains(t));
             assert!(within.count() <= 5, "{times:?}");
         }
-        assert!(attempts.failing());
+        assert!(attempts.turns() > 0);
         let limited = Attempts::default().failed(0, true);
         assert!(!limited.may(LIMITED - 1) && limited.may(LIMITED));
     }
@@ -198,15 +275,8 @@ mod tests {
     proptest! {
         /// Of edges that see the same, exactly one has its turn.
         #[test]
-        fn one_has_its_turn(failing in prop::collection::vec(any::<bool>(), 1..8)) {
-            let names: Vec<String> = (0..failing.len()).map(|n| format!("app-{n}")).collect();
-            let all: Vec<Candidate<'_>> = names.iter().zip(&failing)
-                .map(|(name, failing)| Candidate { name, failing: *failing }).collect();
-            let turns = (0..all.len()).filter(|&me| {
-                let others: Vec<_> = all.iter().enumerate().filter(|(n, _)| *n != me).map(|(_, c)| c.clone()).collect();
-                turn(&all[me], &others)
-            });
-            prop_assert_eq!(turns.count(), 1);
+        fn one_has_its_turn(turns in prop::collection::vec(0..4_u32, 1..8)) {
+            prop_assert_eq!(whose(&turns).len(), 1);
         }
 
         /// Whatever its life: it is renewed before its end, and before a majority is no longer waited for.

@@ -15,6 +15,9 @@ pub const FILE: &str = "/run/rolesmith-certificates/status.json";
 /// How long a site may be without a certificate before somebody has to look, in seconds: names may have to be told to DNS first.
 const MISSING: u64 = 86_400;
 
+/// How long nginx may take to take a certificate over, in seconds: it takes one.
+const UNSERVED: u64 = 600;
+
 /// All sites.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -34,6 +37,9 @@ pub struct SiteReport {
     /// Since when there has been none for its names (Unix seconds).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<u64>,
+    /// Since when nginx has not taken it over (Unix seconds).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unserved_since: Option<u64>,
     /// What stood in the way at last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -57,7 +63,7 @@ impl Report {
         let _ = files::write_json(&root.join(FILE), self, Access::PUBLIC);
     }
 
-    /// What somebody has to look at: no certificate for a day, or half of the time for its renewal is over.
+    /// What somebody has to look at: no certificate for a day, half of the time for its renewal is over, or nginx does not take it.
     #[must_use]
     pub fn problems(&self, settings: &Settings, now: u64) -> Vec<String> {
         let problem = |site: &Site| {
@@ -72,6 +78,15 @@ impl Report {
                 now,
             );
             match need {
+                _ if seen
+                    .unserved_since
+                    .is_some_and(|since| now >= since + UNSERVED) =>
+                {
+                    Some(format!(
+                        "{}: nginx has not taken the certificate over (rolesmith-certificates-install.service)",
+                        site.name
+                    ))
+                }
                 Need::Missing if now >= seen.missing_since.unwrap_or(now) + MISSING => {
                     Some(format!("{}: no certificate for a day{why}", site.name))
                 }
@@ -145,6 +160,7 @@ mod tests {
                     certificate,
                     ocsp: false,
                     missing_since,
+                    unserved_since: None,
                     problem: Some("no route".into()),
                 },
             )]
@@ -162,6 +178,14 @@ mod tests {
             has.problems(&settings, 75 * DAY),
             ["shop: the certificate ends 1970-04-01T00:00:00Z (no route)"]
         );
+        let mut unserved = has.clone();
+        unserved.sites.get_mut("shop").unwrap().unserved_since = Some(DAY);
+        assert_eq!(
+            unserved.problems(&settings, DAY + UNSERVED - 1),
+            Vec::<String>::new()
+        );
+        let said = unserved.problems(&settings, DAY + UNSERVED);
+        assert!(said[0].contains("nginx has not taken"), "{said:?}");
         let has_none = site(None, Some(5));
         assert_eq!(has_none.problems(&settings, DAY), Vec::<String>::new());
         assert_eq!(

@@ -5,19 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, Offer};
 use super::challenge::{self, Challenges};
+use super::install::{served, unserved};
 use super::issue::issue;
 use super::lease::{self, majority};
 use super::peers::{self, Answer, Peers, Request, Status};
-use super::plan::{Attempts, Candidate, Need, alone, need, turn};
+use super::plan::{Attempts, Candidate, Need, alone, better, need, turn};
 use super::report::{Report, SiteReport};
 use super::store::{self, Store};
 use super::{Settings, Site};
@@ -69,7 +70,7 @@ pub enum RunError {
 struct Node {
     setup: Setup,
     settings: Settings,
-    store: Mutex<Store>,
+    store: Arc<Mutex<Store>>,
     peers: Arc<Peers>,
     /// Whether the load balancer is told to send requests here.
     ready: AtomicBool,
@@ -95,7 +96,8 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     });
     let settings = Settings::load(&setup.root).map_err(RunError::Settings)?;
     let dir = setup.root.join(store::DIR);
-    let store = Store::open(&dir, &settings);
+    let mut store = Store::open(&dir, &settings);
+    store.forget((setup.clock)());
     let machine = machine(&setup.root, &dir)?;
     let mut told = String::new();
     let (material, mut stamps) = loop {
@@ -116,12 +118,19 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
         }
     };
     let (peers, events) = Peers::start(material, machine);
-    let challenges = Arc::new(Challenges::new(setup.root.clone(), peers.clone()));
+    let store = Arc::new(Mutex::new(store));
+    let challenges = Challenges::new(
+        setup.root.clone(),
+        peers.clone(),
+        store.clone(),
+        setup.clock,
+    );
+    let challenges = Arc::new(challenges);
     let socket = setup.root.join(challenge::SOCKET);
     let mut serving = tokio::spawn(async move { challenges.serve(&socket).await });
     let node = Arc::new(Node {
         settings,
-        store: Mutex::new(store),
+        store,
         peers,
         ready: AtomicBool::new(false),
         wake: Notify::new(),
@@ -131,8 +140,6 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     tokio::spawn(node.clone().serve(events));
     let mut jitter =
         Jitter::new(random().map_err(|error| RunError::System("/dev/urandom", error))?);
-    // Whatever is there already: nginx may have lost it.
-    node.announce();
     let mut seen = false;
     loop {
         node.follow(&mut stamps);
@@ -259,14 +266,18 @@ impl Node {
             let bundle = store.bundle(&site.name)?;
             Some((site.name.clone(), bundle.offer.clone()))
         };
-        let failing = |site: &&Site| store.attempts(&site.name).failing();
+        let turns: BTreeMap<_, _> = sites()
+            .map(|site| (site.name.clone(), store.attempts(&site.name).turns()))
+            .filter(|(_, turns)| *turns > 0)
+            .collect();
         Status {
             ready: self.ready.load(Ordering::Relaxed),
-            failing: sites()
-                .filter(failing)
-                .map(|site| site.name.clone())
-                .collect(),
+            failing: turns.keys().cloned().collect(),
+            turns,
             offers: sites().filter_map(offer).collect(),
+            hosts: sites()
+                .map(|site| (site.name.clone(), site.hosts.clone()))
+                .collect(),
         }
     }
 
@@ -342,40 +353,44 @@ impl Node {
     /// Takes what others have and is better.
     async fn take(&self, others: &BTreeMap<String, Status>) {
         for site in &self.settings.sites {
-            let mut best = self.store().bundle(&site.name).map(|b| b.offer.clone());
-            let mut from = None;
-            for (name, status) in others {
-                let Some(offer) = status.offers.get(&site.name) else {
-                    continue;
-                };
-                let better = best
-                    .as_ref()
-                    .is_none_or(|best| offer.beats(best, &site.hosts));
-                if better && offer.fits(&site.hosts) && offer.not_after > self.now() {
-                    best = Some(offer.clone());
-                    from = Some(name);
-                }
-            }
-            let Some(from) = from else { continue };
-            let request = Request::Fetch {
-                site: site.name.clone(),
-            };
-            let Some(Answer::Certificate { pem: Some(pem) }) = self.peers.ask(from, &request).await
-            else {
-                continue;
-            };
-            match Bundle::parse(pem.as_bytes()) {
-                Ok(bundle) => {
-                    let end = bundle.offer.not_after;
-                    if self.keep(site, bundle) {
-                        self.log(&format!(
-                            "{}: took the certificate of {from}, good until {end}",
-                            site.name
-                        ));
+            let own = self.store().bundle(&site.name).map(|b| b.offer.clone());
+            let offers = others.iter().filter_map(|(name, status)| {
+                let offer = status.offers.get(&site.name)?;
+                Some((name.as_str(), offer))
+            });
+            // Who does not give what it offers is passed over: the next one may have the same, or the next best.
+            for (from, offer) in better(own.as_ref(), offers, &site.hosts, self.now()) {
+                match self.fetch(site, from, offer).await {
+                    Ok(bundle) => {
+                        let end = bundle.offer.not_after;
+                        if self.keep(site, bundle) {
+                            self.log(&format!(
+                                "{}: took the certificate of {from}, good until {end}",
+                                site.name
+                            ));
+                        }
+                        break;
                     }
+                    Err(why) => self.log(&format!("{}: what {from} has: {why}", site.name)),
                 }
-                Err(why) => self.log(&format!("{}: what {from} has: {why}", site.name)),
             }
+        }
+    }
+
+    /// Has an edge give what it offers.
+    async fn fetch(&self, site: &Site, from: &str, offer: &Offer) -> Result<Bundle, String> {
+        let request = Request::Fetch {
+            site: site.name.clone(),
+        };
+        let Some(Answer::Certificate { pem: Some(pem) }) = self.peers.ask(from, &request).await
+        else {
+            return Err("it does not give it".into());
+        };
+        let bundle = Bundle::parse(pem.as_bytes()).map_err(|error| error.to_string())?;
+        if bundle.offer.print == offer.print {
+            Ok(bundle)
+        } else {
+            Err("it gives another one than it offers".into())
         }
     }
 
@@ -441,14 +456,14 @@ impl Node {
         let attempts = self.store().attempts(&site.name);
         let material = self.peers.material();
         let me = Candidate {
-            failing: attempts.failing(),
+            turns: attempts.turns(),
             name: &material.identity.node,
         };
         let candidates: Vec<_> = others
             .iter()
-            .filter(|(_, status)| status.ready)
+            .filter(|(_, status)| status.may_ask(&site.name, &site.hosts))
             .map(|(name, status)| Candidate {
-                failing: status.failing.contains(&site.name),
+                turns: status.turns.get(&site.name).copied().unwrap_or(0),
                 name,
             })
             .collect();
@@ -463,12 +478,14 @@ impl Node {
                 .and_then(|s| s.problem.clone());
             return Err(before.unwrap_or_else(|| "the last attempt failed".into()));
         }
+        // From before anybody is asked: what others promise lasts longer, whenever the question came to them.
+        let deadline = Instant::now() + Duration::from_secs(lease::USE);
         let voters = material.others().count() + 1;
         let (granted, refused) = self.lease(me.name).await;
         let enough =
             granted >= majority(voters) || refused == 0 && alone(need, missing_since, self.now());
         let result = if enough {
-            self.obtain(site, attempts).await
+            self.obtain(site, attempts, deadline).await
         } else {
             Err(format!(
                 "{granted} of {voters} edges promise that no other one asks"
@@ -498,7 +515,12 @@ impl Node {
     }
 
     /// With the lease: asks the authority, unless somebody had it just before.
-    async fn obtain(self: &Arc<Self>, site: &Site, attempts: Attempts) -> Result<(), String> {
+    async fn obtain(
+        self: &Arc<Self>,
+        site: &Site,
+        attempts: Attempts,
+        deadline: Instant,
+    ) -> Result<(), String> {
         let others = self.ask_status().await;
         self.take(&others).await;
         if matches!(self.need(site), Need::Nothing { .. }) {
@@ -513,7 +535,14 @@ impl Node {
         let issued = tokio::task::spawn_blocking(move || {
             let root = &node.setup.root;
             let dir = root.join(store::DIR).join("acme");
-            issue(&program::Machine, root, &dir, &node.settings, &wanted)
+            issue(
+                &program::Machine,
+                root,
+                &dir,
+                &node.settings,
+                &wanted,
+                deadline,
+            )
         })
         .await;
         let (why, limited) = match issued {
@@ -524,7 +553,8 @@ impl Node {
                     return Ok(());
                 }
                 (
-                    "what the authority gave is not better than what was there".to_owned(),
+                    "what the authority gave is not better than what was there, or not for now"
+                        .to_owned(),
                     false,
                 )
             }
@@ -544,6 +574,7 @@ impl Node {
         let now = self.now();
         let mut pause = PAUSE.1;
         let mut report = self.report();
+        let (served, mut give) = (served(&self.setup.root), false);
         for site in &self.settings.sites {
             let wait = match self.need(site) {
                 Need::Nothing { until } => Duration::from_secs(until.saturating_sub(now).max(1)),
@@ -554,7 +585,18 @@ impl Node {
             let bundle = store.bundle(&site.name);
             let entry: &mut SiteReport = report.sites.entry(site.name.clone()).or_default();
             entry.certificate = bundle.map(|bundle| bundle.offer.clone());
+            let lacks = bundle.is_some_and(|bundle| {
+                unserved(&bundle.offer, served.get(&site.name), &site.hosts, now)
+            });
+            let since = entry.unserved_since.unwrap_or(now);
+            entry.unserved_since = lacks.then_some(since);
+            give |= lacks;
             entry.ocsp = bundle.is_some_and(|bundle| bundle.ocsp);
+        }
+        if give {
+            // At each look, until it has it: who is to give it may have been at work when it was told, or nginx was not ready.
+            self.announce();
+            pause = pause.min(PAUSE.0);
         }
         report.write(&self.setup.root);
         let text = report.lines();

@@ -56,14 +56,23 @@ impl Store {
         self.bundles.get(site)
     }
 
-    /// Keeps a certificate, if it is better than what is there and has not ended. Says whether it was kept.
+    /// Forgets certificates that are not to be believed: they would keep the place of all others. Their files stay until there are
+    /// better ones. What has ended is still known.
+    pub fn forget(&mut self, now: u64) {
+        self.bundles.retain(|_, bundle| {
+            let offer = &bundle.offer;
+            offer.sound(now.min(offer.not_after.saturating_sub(1)))
+        });
+    }
+
+    /// Keeps a certificate, if it is better than what is there and may be believed. Says whether it was kept.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn keep(&mut self, site: &Site, bundle: Bundle, now: u64) -> io::Result<bool> {
         let known = self.bundles.get(&site.name);
         let better = known.is_none_or(|known| bundle.offer.beats(&known.offer, &site.hosts));
-        if !better || !bundle.offer.fits(&site.hosts) || bundle.offer.not_after <= now {
+        if !better || !bundle.offer.fits(&site.hosts) || !bundle.offer.sound(now) {
             return Ok(false);
         }
         let path = bundle_path(&self.dir, &site.name);
@@ -177,6 +186,23 @@ mod tests {
             std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn what_is_not_to_be_believed_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings();
+        let site = &settings.sites[0];
+        let mut store = Store::open(dir.path(), &settings);
+        let bundle = parsed(&["a.example.com"], 9, 1);
+        let begins = bundle.offer.not_before;
+        assert!(!store.keep(site, bundle.clone(), begins - 86_400).unwrap());
+        assert!(store.keep(site, bundle.clone(), begins).unwrap());
+        store.forget(u64::MAX);
+        assert_eq!(store.bundle("shop"), Some(&bundle), "it has only ended");
+        store.forget(begins - 86_400);
+        assert_eq!(store.bundle("shop"), None);
+        assert!(store.keep(site, bundle, begins).unwrap());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use rolesmith_testkit::{Run, TestFleet};
+use rolesmith_testkit::{Run, TestFleet, deb};
 use serde_json::Value;
 
 use super::ROLESMITH;
@@ -101,6 +101,104 @@ fn where_there_is_no_nginx_it_is_said_once_and_is_no_finding() {
     let run = Run::of(command);
     run.succeeded();
     assert!(!run.stderr.contains(UNTESTED), "{}", run.stderr);
+}
+
+/// Two edges with a service that needs nothing to be built, and a load balancer or none.
+fn pair(balanced: bool) -> TestFleet {
+    let fleet = TestFleet::init(ROLESMITH, "acme");
+    let text = fleet.read("fleet.toml");
+    let (head, _) = text.split_once("[nodes").expect("it has nodes");
+    let network = if balanced {
+        "[network]\nload_balancer = \"10.77.0.2\""
+    } else {
+        "[network]"
+    };
+    let head = head.replace("[network]", network);
+    let nodes = r#"
+[nodes.one]
+roles = ["app", "edge"]
+address = "10.77.0.11"
+
+[nodes.two]
+roles = ["app", "edge"]
+address = "10.77.0.12"
+
+[[services]]
+name = "chat"
+source = "chat"
+command = ["python3", "main.py"]
+port = 3000
+
+[[sites]]
+name = "shop"
+hosts = ["shop.example.com"]
+
+[[sites.routes]]
+path = "/api/"
+service = "chat"
+
+[[sites.routes]]
+path = "/live/"
+service = "chat"
+websocket = true
+"#;
+    fleet.write("fleet.toml", format!("{head}{nodes}"));
+    fleet.write("chat/main.py", "pass\n");
+    fleet.run(&["build", "--without-agent"]).succeeded();
+    fleet
+}
+
+/// A file of the node `one`, from the facts.
+fn file(fleet: &TestFleet, name: &str) -> String {
+    let package = fleet.path("dist/packages/acme-facts_1_all.deb");
+    deb::file(
+        &package,
+        &format!("./usr/lib/rolesmith/facts/nodes/one/files/{name}"),
+    )
+}
+
+#[test]
+fn connections_are_upgraded_where_the_route_says_so_and_nowhere_else() {
+    let text = file(&pair(true), "site-shop/nginx.conf");
+    let mut found = Vec::new();
+    for location in text.split("\n    location ").skip(1) {
+        let name = location.split(" {").next().expect("a name");
+        if location.contains("proxy_pass") {
+            let upgraded = location.contains("proxy_set_header Upgrade $http_upgrade;")
+                && location.contains("proxy_set_header Connection $rolesmith_connection;");
+            let kept = location.contains("proxy_set_header Connection \"\";");
+            assert_ne!(upgraded, kept, "{location}");
+            found.push((name, upgraded));
+        }
+    }
+    let expected = [
+        ("/api/", false),
+        ("@shop_1_1", false),
+        ("/live/", true),
+        ("@shop_2_1", true),
+    ];
+    assert_eq!(found, expected, "{text}");
+}
+
+#[test]
+fn behind_a_load_balancer_no_jail_of_the_edge_bans_in_the_firewall() {
+    for balanced in [true, false] {
+        let text = file(&pair(balanced), "base/jail.conf");
+        let mut jails = 0;
+        for jail in text.split("\n[").filter(|jail| jail.starts_with("nginx-")) {
+            assert_eq!(jail.contains("rolesmith-requests"), balanced, "{jail}");
+            assert_eq!(jail.contains("rolesmith-ipset"), !balanced, "{jail}");
+            jails += 1;
+        }
+        assert_eq!(jails, 7, "{text}");
+        // And none of them counts for a ban that closes everything.
+        let (_, recidive) = text.split_once("\n[recidive]").expect("there is one");
+        let recidive = recidive.split("\n[").next().expect("its lines");
+        assert!(
+            recidive.contains("rolesmith-recidive[jails=others]"),
+            "{recidive}"
+        );
+    }
 }
 
 #[test]

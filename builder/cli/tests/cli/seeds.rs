@@ -49,5 +49,5 @@ fn a_config_drive_has_what_cloud_init_reads_and_is_its_owners_alone() {
             "--nocloud",
             "b",
         ])
-        .failed();
+        .exited(2);
 }
