@@ -152,7 +152,10 @@ pub fn bake(inputs: &Inputs<'_>, progress: &dyn Progress) -> Result<Baked> {
             layer: &layer,
             epoch: inputs.epoch,
         };
-        steps.take("disk", "disk", || disk::write(image, ids, shop))?;
+        steps.take("disk", "disk", || {
+            tools.check()?;
+            disk::write(image, ids, shop)
+        })?;
         let files = steps.take("formats", &formats(image), || write_formats(image, shop))?;
         let manifest = Manifest {
             format: 1,

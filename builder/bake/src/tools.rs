@@ -148,6 +148,33 @@ impl Tools {
         self.root.join("root").join(path)
     }
 
+    /// Sees that the tools are still those that the tree was made with: an image is known by their versions.
+    ///
+    /// # Errors
+    /// [`BakeError::Unfit`].
+    pub fn check(&self) -> Result<()> {
+        let unfit = |program, reason: &str| BakeError::Unfit {
+            program,
+            reason: format!("{reason} (the tree is {})", self.root.display()),
+        };
+        let now = self.judge().map_err(|error| match error {
+            BakeError::Unfit { program, reason } => unfit(program, &reason),
+            other => other,
+        })?;
+        for line in now.lines() {
+            let same =
+                |(program, version): &(String, String)| line == format!("{program} {version}");
+            let programs = ["mke2fs", "mkfs.vfat", "mcopy", "grub-mkimage", "qemu-img"];
+            let program = programs.into_iter().find(|name| line.starts_with(name));
+            if !self.versions.iter().any(same) {
+                let reason =
+                    format!("now it is {line}, which was not noted when the tree was made");
+                return Err(unfit(program.unwrap_or("a tool"), &reason));
+            }
+        }
+        Ok(())
+    }
+
     /// Versions, a line each, of the tools on whose work the bytes of an image depend.
     fn judge(&self) -> Result<String> {
         let work = self.root.join("root/tmp");
