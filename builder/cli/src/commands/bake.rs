@@ -113,21 +113,20 @@ fn with_inputs<T>(
     with(&inputs)
 }
 
-/// The tree of the image that has the node's packages and no others, made if it is not there.
+/// The tree of the image, made if it is not there.
 pub fn tree_of(
     app: &App,
     plan: &Plan,
     keys: &Keys,
-    node: &NodePlan,
+    image: &Image,
     progress: &dyn rolesmith_lab::Progress,
 ) -> Outcome<Layer> {
-    let image = boot::image_of(plan, node)?;
     with_inputs(app, plan, keys, image, |inputs| {
         rolesmith_bake::tree(inputs, &Beside(progress)).map_err(failure)
     })
 }
 
-/// The same tree where it was made already.
+/// The tree of the image that has most of the node's packages, where it was made already.
 pub fn known_tree_of(app: &App, plan: &Plan, keys: &Keys, node: &NodePlan) -> Option<Layer> {
     let image = boot::image_of(plan, node).ok()?;
     // What is not published was not baked.

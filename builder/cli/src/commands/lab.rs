@@ -12,6 +12,7 @@ mod visits;
 mod whole;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     net::Ipv4Addr,
     path::Path,
@@ -24,7 +25,7 @@ use rolesmith_lab::{
     BakedTree, Lab, LabError, LabReport, LabSpec, Network, NodeReport, NodeSpec, NodeStatus,
     Progress, Purpose, Repository, RunState, TreeSpec, UpOptions,
 };
-use rolesmith_model::{facts::Origin, fleet::Certificates, plan::Plan};
+use rolesmith_model::{facts::Origin, fleet::Certificates, ids::ImageName, plan::Plan};
 
 use self::{
     args::LabCommand,
@@ -266,13 +267,20 @@ fn bring_up(app: &App, wanted: &Up<'_>, progress: &dyn Progress) -> Outcome<LabR
     }
     let mut spec = spec(app, &plan, &seeds)?;
     if wanted.baked {
-        for node in &mut spec.nodes {
-            let planned = project::node(&plan, &node.name)?;
-            let layer = bake::tree_of(app, &plan, &keys, planned, progress)?;
-            node.baked = Some(BakedTree {
-                key: layer.sha256,
-                archive: layer.path,
-            });
+        // Many nodes have one image.
+        let mut trees: BTreeMap<&ImageName, BakedTree> = BTreeMap::new();
+        let booted = |node: &&mut NodeSpec| only.is_empty() || only.contains(&node.name);
+        for node in spec.nodes.iter_mut().filter(booted) {
+            let image = bake::boot::image_of(&plan, project::node(&plan, &node.name)?)?;
+            if !trees.contains_key(&image.name) {
+                let layer = bake::tree_of(app, &plan, &keys, image, progress)?;
+                let baked = BakedTree {
+                    key: layer.sha256,
+                    archive: layer.path,
+                };
+                trees.insert(&image.name, baked);
+            }
+            node.baked = trees.get(&image.name).cloned();
         }
     }
     let options = UpOptions {
