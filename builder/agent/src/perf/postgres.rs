@@ -64,10 +64,15 @@ impl Asker {
         let reply = client.query(QUESTION, PATIENCE).await?;
         let mut told = parse(reply.value(0).unwrap_or_default())?;
         told.took_ms = two_places(milliseconds(micros(begun.elapsed())));
+        // One that was made since is measured at once.
+        let known = |sizes: &BTreeMap<String, u64>| {
+            let mut databases = told.databases.iter();
+            databases.all(|database| sizes.contains_key(&database.name))
+        };
         if self
             .sizes
             .as_ref()
-            .is_none_or(|(at, _)| at.elapsed() >= MEASURE)
+            .is_none_or(|(at, sizes)| at.elapsed() >= MEASURE || !known(sizes))
         {
             // A database that is too large to be measured in time is asked for again next time.
             let reply = client.query(SIZES, PATIENCE).await?;
