@@ -37,7 +37,11 @@ pub fn is_up(fleet: &Fleet, node: &str) {
 
 /// The agent calls every role ready.
 pub fn is_ready(fleet: &Fleet, node: &str) {
-    let told = fleet.must(node, "rolesmith-agent status --json");
+    // Whatever wakes the agent has it look again, and for that moment it says so.
+    let told = fleet.must(
+        node,
+        "rolesmith-agent wait --timeout 120 >&2 && rolesmith-agent status --json",
+    );
     let status: Value = serde_json::from_str(&told).expect("the agent writes JSON");
     assert_eq!(status["report"]["state"], "converged", "{node}: {told}");
     assert_eq!(status["health"]["healthy"], true, "{node}: {told}");
