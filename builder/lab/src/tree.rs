@@ -36,6 +36,9 @@ pub fn node_packages() -> &'static [&'static str] {
 /// Raised when what is done to a tree changes, so that trees made before are made anew.
 const RECIPE: &str = "1";
 
+/// The same for what is done to baked trees.
+const BAKED_RECIPE: &str = "1";
+
 /// Settings of the image, where Debian's cloud images have theirs. The lab's nodes have one place to look for a seed; probing for
 /// others would find the host's. Without a locale 22.4 tries to generate en_US and fails.
 const CLOUD_CFG: &str =
@@ -122,7 +125,7 @@ pub fn unpack(
     baked: &BakedTree,
     progress: &dyn Progress,
 ) -> Result<Tree> {
-    let key = digest(&[RECIPE, CLOUD_CFG, &baked.key]);
+    let key = digest(&[RECIPE, BAKED_RECIPE, CLOUD_CFG, &baked.key]);
     kept(cache_dir, suite, key, false, |root| {
         progress.step(None, "unpacking a baked tree (once)");
         fs::create_dir_all(root).map_err(LabError::file("make", root))?;
@@ -130,6 +133,8 @@ pub fn unpack(
         tar.args(["--extract", "--numeric-owner", "--same-permissions"]);
         tar.args(["--xattrs", "--xattrs-include=*", "--directory"]);
         run(tar.arg(root).arg("--file").arg(&baked.archive))?;
+        // There are none of the image's disks; systemd would mount the root file system again and fail.
+        write(root, "etc/fstab", "")?;
         // Behind the image's own, which looks for disks.
         write(root, "etc/cloud/cloud.cfg.d/91_lab.cfg", CLOUD_CFG)
     })
