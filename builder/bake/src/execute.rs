@@ -26,7 +26,7 @@ use judge::{judge, without_secrets};
 const SCRIPT: &str = include_str!("execute/run.sh");
 
 /// How a seed reaches the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum DataSource {
     /// A disk labelled `cidata`, or a directory.
     NoCloud,
@@ -44,6 +44,14 @@ impl DataSource {
         match self {
             Self::NoCloud => "NoCloud",
             Self::ConfigDrive => "ConfigDrive",
+        }
+    }
+
+    /// What cloud-init's `result.json` calls it.
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Self::NoCloud => "DataSourceNoCloud",
+            Self::ConfigDrive => "DataSourceConfigDrive",
         }
     }
 

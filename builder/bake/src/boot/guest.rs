@@ -7,24 +7,7 @@ use serde_json::json;
 
 use super::machine::{Nic, REPOSITORY};
 
-/// Where cloud-init finds the seed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub enum DataSource {
-    /// A disk labelled `config-2`, as DigitalOcean and OpenStack have it.
-    ConfigDrive,
-    /// A disk labelled `cidata`.
-    NoCloud,
-}
-
-impl DataSource {
-    /// What cloud-init's `result.json` calls it.
-    pub(super) fn class(self) -> &'static str {
-        match self {
-            DataSource::ConfigDrive => "DataSourceConfigDrive",
-            DataSource::NoCloud => "DataSourceNoCloud",
-        }
-    }
-}
+pub use crate::execute::DataSource;
 
 /// A node of a fleet that is to be booted.
 #[derive(Debug, Clone)]

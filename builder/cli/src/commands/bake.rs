@@ -145,7 +145,7 @@ impl Progress for Beside<'_> {
     }
 }
 
-/// What a finished tree is judged by.
+/// Says what a finished tree is judged by.
 fn list_lints(app: &App) -> Outcome {
     let lints = lint::lints();
     if app.json {
