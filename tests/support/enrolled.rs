@@ -13,7 +13,8 @@ pub fn assert_password_is_refused(machine: &Machine<'_>) {
 
 /// (5) The fleet's instances run beside the machine's own, each on its port.
 pub fn is_a_node(machine: &Machine<'_>) {
-    let status = machine.must("rolesmith-agent status");
+    // A database that has just come is looked at again within seconds.
+    let status = machine.must("rolesmith-agent wait --timeout 120 >&2; rolesmith-agent status");
     for part in ["converged", "firewall   active", "healthy, "] {
         assert!(status.contains(part), "{part}: {status}");
     }
